@@ -1,0 +1,7 @@
+//! Carries out a `Plan`: order, concurrency, time limits, and above all reading back what really happened.
+//!
+//! Knows levers and outcomes. Never weighs whether a change is a good idea.
+
+mod outcome;
+
+pub use outcome::{Done, Outcome};

@@ -1,0 +1,3 @@
+//! The command line: one file per command, printing and exit codes.
+//!
+//! Holds no logic that a room should own.

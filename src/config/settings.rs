@@ -1,0 +1,273 @@
+//! The settings as the rest of the program uses them: typed, checked, every default filled in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::domain::{Cores, Mib, Percent, VmId};
+
+/// Everything that the configuration says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// How often to decide.
+    pub check_interval: Duration,
+    /// Which VMs are managed.
+    pub select: Select,
+    /// Settings by profile; `default` is always there.
+    pub profiles: BTreeMap<String, VmSettings>,
+    /// Settings of single VMs, resolved over their profile.
+    pub vms: BTreeMap<VmId, VmSettings>,
+    /// What the node keeps for itself.
+    pub host: HostLimits,
+}
+
+/// Which VMs are managed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Select {
+    /// A VM with one of these tags is managed; `TAG-NAME` picks the profile NAME.
+    pub tags: Vec<String>,
+    /// These VMs are managed without a tag.
+    pub vms: BTreeSet<VmId>,
+    /// These VMs never are.
+    pub exclude: BTreeSet<VmId>,
+}
+
+/// What the settings say of one VM.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Selection<'a> {
+    /// It did not opt in.
+    No,
+    /// It is managed, with these settings.
+    Managed(&'a VmSettings),
+    /// It opted in, but its settings cannot be used, and why.
+    Unusable(String),
+}
+
+/// The effective settings of one VM.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VmSettings {
+    /// The profile it follows.
+    pub profile: String,
+    /// What the agent does with its decisions.
+    pub mode: Mode,
+    /// The algorithm that decides how much is right.
+    pub policy: PolicyKind,
+    /// CPU.
+    pub cpu: CpuSettings,
+    /// Memory.
+    pub memory: MemorySettings,
+    /// The least time between changes.
+    pub cooldown: Cooldown,
+    /// Who is served first when the node runs short: the higher number.
+    pub priority: u32,
+}
+
+/// What the agent does with its decisions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Shows need and allocation.
+    Observe,
+    /// Also shows the changes that it would make.
+    Recommend,
+    /// Makes them.
+    Auto,
+}
+
+/// The algorithms, by the name that the configuration uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyKind {
+    /// Straight to what is needed, back to the recent peak.
+    Adaptive,
+    /// A step up above `high`, a step down below `low`.
+    Threshold,
+}
+
+/// CPU settings of one VM.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CpuSettings {
+    /// Never less than this.
+    pub min: Cores,
+    /// Never more than this.
+    pub max: Cores,
+    /// By which lever.
+    pub method: CpuMethod,
+    /// Thresholds.
+    #[serde(flatten)]
+    pub rule: ResourceSettings,
+}
+
+/// Memory settings of one VM.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MemorySettings {
+    /// Never less than this.
+    pub min: Mib,
+    /// Never more than this.
+    pub max: Mib,
+    /// By which lever.
+    pub method: MemoryMethod,
+    /// Thresholds.
+    #[serde(flatten)]
+    pub rule: ResourceSettings,
+}
+
+/// When usage counts as high or low.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResourceSettings {
+    /// Usage above this share of the allocation is too much.
+    pub high: Percent,
+    /// Usage below this share of the allocation is too little.
+    pub low: Percent,
+}
+
+/// Levers for CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CpuMethod {
+    /// vCPUs where they can move, else the quota.
+    Auto,
+    /// vCPUs only.
+    Vcpus,
+    /// The quota only.
+    Cpulimit,
+    /// CPU is left alone.
+    Off,
+}
+
+/// Levers for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryMethod {
+    /// The balloon under the ceiling, memory modules above it.
+    Auto,
+    /// The balloon only.
+    Balloon,
+    /// Memory modules only.
+    Dimm,
+    /// Memory is left alone.
+    Off,
+}
+
+/// The least time between changes of one resource of one VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Cooldown {
+    /// Before growing again.
+    pub up: Duration,
+    /// Before shrinking, after a change in either direction.
+    pub down: Duration,
+}
+
+/// What the node keeps for itself. Grows are granted under these limits; shrinks never wait for them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HostLimits {
+    /// The node's CPU usage stays below this.
+    pub max_cpu: Percent,
+    /// The node's memory usage stays below this.
+    pub max_memory: Percent,
+    /// And this much memory stays available.
+    pub reserve_memory: Mib,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let profile = VmSettings::default();
+        Self {
+            check_interval: Duration::from_secs(5),
+            select: Select {
+                tags: vec!["autoscale".to_owned()],
+                vms: BTreeSet::new(),
+                exclude: BTreeSet::new(),
+            },
+            profiles: BTreeMap::from([(profile.profile.clone(), profile)]),
+            vms: BTreeMap::new(),
+            host: HostLimits {
+                max_cpu: Percent::whole(90),
+                max_memory: Percent::whole(90),
+                reserve_memory: Mib::gib(2),
+            },
+        }
+    }
+}
+
+impl Default for VmSettings {
+    /// The thresholds and limits are those that the predecessor's users know.
+    fn default() -> Self {
+        Self {
+            profile: "default".to_owned(),
+            mode: Mode::Auto,
+            policy: PolicyKind::Adaptive,
+            cpu: CpuSettings {
+                min: Cores::whole(1),
+                max: Cores::whole(8),
+                method: CpuMethod::Auto,
+                rule: ResourceSettings {
+                    high: Percent::whole(80),
+                    low: Percent::whole(20),
+                },
+            },
+            memory: MemorySettings {
+                min: Mib::gib(1),
+                max: Mib::gib(16),
+                method: MemoryMethod::Auto,
+                rule: ResourceSettings {
+                    high: Percent::whole(85),
+                    low: Percent::whole(25),
+                },
+            },
+            cooldown: Cooldown {
+                up: Duration::from_secs(10),
+                down: Duration::from_secs(300),
+            },
+            priority: 100,
+        }
+    }
+}
+
+impl Settings {
+    /// What these settings say of the VM `id` with `tags` (in lower case).
+    ///
+    /// Only an admin's words decide: a tag can opt in and pick a profile that the admin wrote, no more.
+    pub fn of(&self, id: VmId, tags: &[String]) -> Selection<'_> {
+        if self.select.exclude.contains(&id) {
+            return Selection::No;
+        }
+        let named = self.profile_in_tags(tags);
+        if let Some(settings) = self.vms.get(&id) {
+            let listed = self.select.vms.contains(&id) || named.is_some();
+            return if listed {
+                Selection::Managed(settings)
+            } else {
+                Selection::No
+            };
+        }
+        let profile = match named {
+            Some(profile) => profile,
+            None if self.select.vms.contains(&id) => "default",
+            None => return Selection::No,
+        };
+        match self.profiles.get(profile) {
+            Some(settings) => Selection::Managed(settings),
+            None => Selection::Unusable(format!(
+                "its tag asks for the profile {profile:?}, which does not exist"
+            )),
+        }
+    }
+
+    /// The profile that the tags pick; a bare tag picks `default`, a named one wins over it.
+    fn profile_in_tags<'t>(&self, tags: &'t [String]) -> Option<&'t str> {
+        let mut bare = None;
+        for (tag, prefix) in tags
+            .iter()
+            .flat_map(|tag| self.select.tags.iter().map(move |p| (tag, p)))
+        {
+            match tag.strip_prefix(prefix.as_str()) {
+                Some("") => bare = Some("default"),
+                Some(rest) if rest.starts_with('-') && rest.len() > 1 => return Some(&rest[1..]),
+                _ => {}
+            }
+        }
+        bare
+    }
+}

@@ -1,0 +1,3 @@
+//! The tick and its surroundings: timers, signals, reload, watchdog, shutdown.
+//!
+//! Everything else belongs to another room.

@@ -1,0 +1,267 @@
+//! The result of a decision: the changes to make, and a verdict for every managed VM and resource.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    Amount, Lever, Mib, Moment, NodeName, Percent, Reading, Resource, VmId, VmName,
+};
+
+/// What to do in this tick. Shrinks come before grows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// When it was made.
+    pub at: Moment,
+    /// The changes, in the order in which they are to be started.
+    pub changes: Vec<Change>,
+    /// One for every managed VM and resource, also where nothing is done.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// One change of one resource of one VM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Which VM.
+    pub vm: VmId,
+    /// Its name.
+    pub name: VmName,
+    /// By which lever.
+    pub lever: Lever,
+    /// The allocation as it was read.
+    pub from: Amount,
+    /// The allocation to reach.
+    pub to: Amount,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Change {
+    /// Whether it gives the VM more.
+    pub fn grows(&self) -> bool {
+        self.to.value() > self.from.value()
+    }
+}
+
+/// What was decided about one resource of one VM, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Which VM.
+    pub vm: VmId,
+    /// Its name.
+    pub name: VmName,
+    /// Which resource.
+    pub resource: Resource,
+    /// What the VM needs now.
+    pub need: Reading<Amount>,
+    /// What it has now.
+    pub allocation: Reading<Amount>,
+    /// The lever that would move it, where there is one.
+    pub lever: Option<Lever>,
+    /// What the policy asked for, before limits, gates and budget; `None` if it was not asked.
+    pub wanted: Option<Amount>,
+    /// What is to be reached in this tick; `None` if nothing is changed.
+    pub target: Option<Amount>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why something is changed, or is not. Prints as the rest of the sentence "VM 101 (web), CPU: …".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Reason {
+    // Changes.
+    /// The need has outgrown the allocation's head-room.
+    NeedsMore {
+        /// What is needed now.
+        need: Amount,
+    },
+    /// Usage is at the allocation: the need is unknown and larger.
+    Saturated {
+        /// The usage that was seen.
+        usage: Amount,
+    },
+    /// The guest itself reports shortage: swap-in, major faults, failed allocations.
+    ShortOfMemory {
+        /// What is needed now.
+        need: Amount,
+    },
+    /// Usage stayed above the upper threshold.
+    AboveThreshold {
+        /// Usage in percent of the allocation.
+        usage: Percent,
+        /// The threshold.
+        high: Percent,
+    },
+    /// The need has stayed below the allocation for long enough.
+    CalmedDown {
+        /// The highest need of the window that was looked at.
+        peak: Amount,
+    },
+    /// Usage stayed below the lower threshold.
+    BelowThreshold {
+        /// Usage in percent of the allocation.
+        usage: Percent,
+        /// The threshold.
+        low: Percent,
+    },
+    /// The allocation lies outside the admin's limits.
+    OutsideLimits {
+        /// The lower limit.
+        min: Amount,
+        /// The upper limit.
+        max: Amount,
+    },
+    /// A rise is expected from earlier days.
+    Expected {
+        /// The need that is expected.
+        need: Amount,
+    },
+
+    // Nothing to change.
+    /// The allocation fits the need.
+    Fits,
+    /// The VM wants more than its maximum.
+    AtMax {
+        /// The maximum.
+        max: Amount,
+    },
+    /// The VM could do with less than its minimum.
+    AtMin {
+        /// The minimum.
+        min: Amount,
+    },
+    /// The VM wants more than the running QEMU can give before a power cycle.
+    AtCeiling {
+        /// What QEMU can give.
+        ceiling: Amount,
+    },
+    /// Usage is low, but one low reading is not enough.
+    FirstLowReading,
+
+    // Blocked.
+    /// The last change is too recent.
+    CoolingDown {
+        /// When the next change is allowed.
+        until: Moment,
+    },
+    /// The node has no room for more.
+    HostFull {
+        /// Of what.
+        resource: Resource,
+        /// The room that is left under the host limits.
+        free: Amount,
+    },
+    /// A value that the decision rests on is unknown.
+    Unmeasured {
+        /// What is unknown and why.
+        why: String,
+    },
+    /// No lever can move this resource of this VM.
+    NoLever {
+        /// Why.
+        why: String,
+    },
+    /// A lever failed repeatedly and rests.
+    Resting {
+        /// The lever.
+        lever: Lever,
+        /// When it is tried again.
+        until: Moment,
+    },
+    /// Less memory would be below what the guest needs now plus the margin.
+    KeepsMargin {
+        /// The least that may be left.
+        floor: Mib,
+    },
+    /// Recommended only: the profile's mode leaves the change to the admin.
+    NotAutomatic {
+        /// The mode.
+        mode: String,
+    },
+
+    // Hands off.
+    /// Its configuration is under another node.
+    OtherNode {
+        /// Which one.
+        node: NodeName,
+    },
+    /// It does not run.
+    NotRunning,
+    /// QEMU is there but the guest does not execute.
+    NotExecuting {
+        /// QEMU's word for it.
+        state: String,
+    },
+    /// It is a template.
+    Template,
+    /// Its configuration is locked.
+    Locked {
+        /// By what.
+        lock: String,
+    },
+    /// It could not be read.
+    Unreadable {
+        /// Why.
+        why: String,
+    },
+    /// Its tags or settings cannot be used.
+    BadSettings {
+        /// Why.
+        why: String,
+    },
+    /// The cluster has no quorum.
+    NoQuorum,
+    /// An admin paused the agent.
+    Paused {
+        /// Who did.
+        by: String,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NeedsMore { need } => write!(f, "need {need}"),
+            Self::Saturated { usage } => write!(f, "uses all it has ({usage})"),
+            Self::ShortOfMemory { need } => write!(f, "the guest is short of memory, need {need}"),
+            Self::AboveThreshold { usage, high } => write!(f, "usage {usage} above {high}"),
+            Self::CalmedDown { peak } => write!(f, "calm, recent peak {peak}"),
+            Self::BelowThreshold { usage, low } => write!(f, "usage {usage} below {low}"),
+            Self::OutsideLimits { min, max } => write!(f, "outside the limits {min} to {max}"),
+            Self::Expected { need } => write!(f, "expects to need {need} soon"),
+            Self::Fits => f.write_str("fits"),
+            Self::AtMax { max } => write!(f, "wants more than its maximum of {max}"),
+            Self::AtMin { min } => write!(f, "at its minimum of {min}"),
+            Self::AtCeiling { ceiling } => {
+                write!(
+                    f,
+                    "wants more than the {ceiling} it can have before a power cycle"
+                )
+            }
+            Self::FirstLowReading => f.write_str("low once; waits for a second low reading"),
+            Self::CoolingDown { until } => write!(f, "cooling down until {until}"),
+            Self::HostFull { resource, free } => {
+                write!(f, "the node has no more {resource} ({free} free)")
+            }
+            Self::Unmeasured { why } => write!(f, "unknown: {why}"),
+            Self::NoLever { why } => write!(f, "cannot be moved: {why}"),
+            Self::Resting { lever, until } => {
+                write!(f, "{lever} failed repeatedly and rests until {until}")
+            }
+            Self::KeepsMargin { floor } => write!(f, "the guest needs at least {floor}"),
+            Self::NotAutomatic { mode } => {
+                write!(f, "mode is {mode}: the change is left to the admin")
+            }
+            Self::OtherNode { node } => write!(f, "is on node {node}"),
+            Self::NotRunning => f.write_str("not running"),
+            Self::NotExecuting { state } => write!(f, "QEMU is {state}"),
+            Self::Template => f.write_str("is a template"),
+            Self::Locked { lock } => write!(f, "locked ({lock})"),
+            Self::Unreadable { why } => write!(f, "unreadable: {why}"),
+            Self::BadSettings { why } => write!(f, "settings: {why}"),
+            Self::NoQuorum => f.write_str("the cluster has no quorum"),
+            Self::Paused { by } => write!(f, "paused by {by}"),
+        }
+    }
+}

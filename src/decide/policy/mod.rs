@@ -1,0 +1,62 @@
+//! How much a VM should have, judged from its usage alone: one algorithm a file, behind one trait.
+//!
+//! A policy works on bare numbers of one resource (cores or mebibytes), so that the same code serves both. It
+//! knows nothing of limits that others set: gates, host budget and levers come after it.
+
+use std::time::Duration;
+
+use crate::config::ResourceSettings;
+use crate::domain::{Moment, Resource};
+
+use super::Reason;
+
+/// Usage over a span of time, in cores or mebibytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// The end of the span.
+    pub at: Moment,
+    /// Its length: a second for CPU in the daemon, a step of the trace in backtest; zero for memory at the tick.
+    pub span: Duration,
+    /// The mean over the span. Never above the allocation at that time.
+    pub value: f64,
+}
+
+/// What a policy is told about one resource of one VM at one tick. Never the future.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation<'a> {
+    /// The time of the tick.
+    pub now: Moment,
+    /// Which resource.
+    pub resource: Resource,
+    /// What was measured since the previous tick, oldest first; at least one.
+    pub usage: &'a [Sample],
+    /// What the VM has now.
+    pub allocation: f64,
+    /// The guest shows that it wants more than it has: throttled CPU, swap-in, failed allocations.
+    pub short: bool,
+    /// The limits within which the result will be clamped.
+    pub min: f64,
+    /// See `min`.
+    pub max: f64,
+    /// The smallest step in which the lever moves.
+    pub grain: f64,
+    /// What the admin set for this resource.
+    pub settings: &'a ResourceSettings,
+}
+
+/// What a policy wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Want {
+    /// The allocation it asks for, in cores or mebibytes; the current one to leave it alone.
+    pub amount: f64,
+    /// The need as the policy sees it.
+    pub need: f64,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// An algorithm. Its state is what it has learned of one resource of one VM.
+pub trait Policy {
+    /// Takes in what was measured and says what it wants.
+    fn want(&mut self, seen: &Observation<'_>) -> Want;
+}

@@ -1,0 +1,3 @@
+//! The node itself, from /proc: CPU, memory with the reclaimable ARC, pressure.
+//!
+//! Knows nothing of Proxmox.

@@ -1,0 +1,3 @@
+//! Tells people: one file per channel.
+//!
+//! Never in the way of scaling.

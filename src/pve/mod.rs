@@ -1,0 +1,3 @@
+//! Proxmox VE as it really behaves: running `qm` and `pvesh`, the configuration file grammar, QMP, cgroup paths, /etc/pve.
+//!
+//! Knows Proxmox. Never decides.
