@@ -29,7 +29,6 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
             Selection::Managed(own) => {
                 let tick = Tick {
                     snapshot,
-                    settings,
                     own,
                     now,
                     oldest: gates::oldest_reading(settings),

@@ -10,6 +10,8 @@ mod levers;
 mod memory;
 mod plan;
 pub mod policy;
+#[cfg(test)]
+mod tests;
 
 pub use engine::plan;
 pub use memory::{MEMORY_VERSION, Memory};

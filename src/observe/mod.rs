@@ -2,6 +2,8 @@
 //!
 //! Knows how to combine readings and which one to believe. Never decides and never writes.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod snapshot;
 
 pub use snapshot::{
