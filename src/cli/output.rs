@@ -1,43 +1,45 @@
-//! Output formats of the reading commands, named as `pvesh` names them.
+//! What the reading commands print: text for people, or the same data for programs, as `pvesh` offers it.
 
-use clap::ValueEnum;
+use std::io::{self, Write};
+
 use serde::Serialize;
 
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+/// The form of what a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum OutputFormat {
     /// For people.
     #[default]
     Text,
-    /// JSON on one line.
+    /// One line of JSON.
     Json,
-    /// JSON, indented.
+    /// Indented JSON.
     JsonPretty,
     /// YAML.
     Yaml,
 }
 
 impl OutputFormat {
-    /// `value` in this format, ending in a newline; `None` for text, which each command lays out itself.
+    /// Writes `data` in this form; in the form `text` what `text` writes.
     ///
     /// # Errors
-    /// The value cannot be serialised.
-    pub fn render<T: Serialize>(self, value: &T) -> Result<Option<String>, String> {
-        let text = match self {
-            Self::Text => return Ok(None),
-            Self::Json => serde_json::to_string(value).map_err(|e| e.to_string())? + "\n",
-            Self::JsonPretty => serde_json::to_string_pretty(value).map_err(|e| e.to_string())? + "\n",
-            Self::Yaml => serde_yaml::to_string(value).map_err(|e| e.to_string())?,
-        };
-        Ok(Some(text))
-    }
-}
-
-/// Writes to stdout. A reader that went away (`| head`) is no error.
-pub fn print(text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    match anstream::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+    /// Nothing could be written to `out`.
+    pub fn print<W: Write + ?Sized>(
+        self,
+        out: &mut W,
+        data: &impl Serialize,
+        text: impl FnOnce(&mut W) -> io::Result<()>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Text => text(out),
+            Self::Json => {
+                serde_json::to_writer(&mut *out, data)?;
+                writeln!(out)
+            }
+            Self::JsonPretty => {
+                serde_json::to_writer_pretty(&mut *out, data)?;
+                writeln!(out)
+            }
+            Self::Yaml => serde_yaml::to_writer(out, data).map_err(io::Error::other),
+        }
     }
 }
