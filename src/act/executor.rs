@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::{Baseline, VmFacts};
 use crate::decide::Change;
 use crate::domain::{Amount, Moment, NodeName, Reading, VmId};
-use crate::pve::{Layout, Qm, QmError, VmConfig, pmxcfs};
+use crate::pve::{Cause, Layout, Qm, VmConfig, pmxcfs};
 
 use super::judge::{Ran, judge};
 use super::{Done, Outcome, levers};
@@ -71,9 +71,11 @@ impl Executor {
             Err(why) => return (Outcome::Refused(why), levers::read(&self.layout, change.vm, change.lever).await),
         };
         let ran = match self.qm.set(change.vm, &levers::options(change, &config)).await {
-            Ok(()) => Ran::Returned,
-            Err(QmError::CutOff(why)) => Ran::CutOff(why),
-            Err(error) => Ran::Failed(error.to_string()),
+            Ok(_) => Ran::Returned,
+            Err(error) => match error.cause {
+                Cause::TimedOut | Cause::Killed(_) => Ran::CutOff(error.to_string()),
+                _ => Ran::Failed(error.to_string()),
+            },
         };
         let seen = self.settle(change).await;
         let option = levers::option_name(change.lever);
@@ -151,7 +153,7 @@ impl Executor {
     /// Takes back a value that would only take effect at the next power cycle: it was not asked for then.
     async fn revert(&self, vm: VmId, option: &str, outcome: &mut Outcome) {
         let note = match self.qm.revert(vm, option).await {
-            Ok(()) => "; taken back".to_owned(),
+            Ok(_) => "; taken back".to_owned(),
             Err(e) => format!("; it could not be taken back ({e}): qm set {vm} --revert {option}"),
         };
         match outcome {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::Change;
-use crate::domain::{Amount, Cores, Lever, Mib, Moment, Reading, Source, VmId};
+use crate::domain::{Amount, Cores, Lever, Moment, Reading, Source, VmId};
 use crate::pve::{Layout, VmConfig, qmp, scope};
 
 /// How long a value may take to settle after `qm` returned, by lever.
@@ -59,17 +59,21 @@ pub(super) async fn read(layout: &Layout, vm: VmId, lever: Lever) -> Reading<Amo
             Err(e) => return Reading::unknown(e.to_string()),
         }
     }
-    let answers = match qmp::ask(&layout.qmp_socket(vm), qmp::LIMIT).await {
+    let answers = match qmp::ask(&layout.qmp_socket(vm), qmp::BORROW).await {
         Ok(answers) => answers,
         Err(e) => return Reading::unknown(e.to_string()),
     };
     let amount = match lever {
-        Lever::Vcpus | Lever::Cpulimit => answers.vcpus().map(|n| Amount::Cpu(Cores::whole(n))),
-        Lever::Balloon => answers.balloon().map(|balloon| Amount::Memory(Mib::from_bytes(balloon.actual))),
-        Lever::Dimm => answers.balloon().map(|balloon| Amount::Memory(Mib::from_bytes(balloon.max_mem))),
+        Lever::Vcpus | Lever::Cpulimit => answers.vcpus.map(|v| Amount::Cpu(Cores::whole(v.len() as u32))),
+        Lever::Balloon => match answers.balloon {
+            Ok(Some(balloon)) => Ok(Amount::Memory(balloon.actual)),
+            Ok(None) => Err("there is no balloon device".to_owned()),
+            Err(why) => Err(why),
+        },
+        Lever::Dimm => answers.memory.map(|memory| Amount::Memory(memory.total())),
     };
     match amount {
         Ok(amount) => Reading::known(amount, now, Source::Qemu),
-        Err(why) => Reading::unknown(why),
+        Err(why) => Reading::Unknown(why),
     }
 }

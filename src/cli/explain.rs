@@ -1,8 +1,8 @@
 //! `vm-autoscale explain VMID`: the last decision about one VM, with the numbers it rests on.
 
-use super::output::{OutputFormat, print};
+use super::output::OutputFormat;
 use super::status::read_state;
-use super::{Exit, fail};
+use super::{Exit, fail, show};
 use crate::domain::{Amount, Moment, Reading, Resource, VmId};
 use crate::pve::Layout;
 use crate::record::{ResourceState, VmState, span};
@@ -12,12 +12,9 @@ pub(super) struct Args {
     /// The VM's number
     #[arg(value_name = "VMID")]
     vm: VmId,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    output_format: OutputFormat,
 }
 
-pub(super) fn run(args: Args, layout: &Layout) -> Exit {
+pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
     let state = match read_state(layout) {
         Ok(state) => state,
         Err(why) => return fail(why),
@@ -28,14 +25,7 @@ pub(super) fn run(args: Args, layout: &Layout) -> Exit {
             args.vm
         ));
     };
-    let text = match args.output_format.render(vm) {
-        Ok(text) => text.unwrap_or_else(|| story(vm, Moment::now())),
-        Err(why) => return fail(why),
-    };
-    match print(&text) {
-        Ok(()) => Exit::Done,
-        Err(e) => fail(e),
-    }
+    show(format, vm, || story(vm, Moment::now()))
 }
 
 fn story(vm: &VmState, now: Moment) -> String {

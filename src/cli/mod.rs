@@ -2,6 +2,7 @@
 //!
 //! Holds no logic that a room should own.
 
+pub mod check_config;
 mod explain;
 mod logging;
 pub mod output;
@@ -10,12 +11,17 @@ mod status;
 mod table;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use crate::pve::Layout;
+
+use check_config::CheckResult;
+use output::OutputFormat;
 
 /// How a command ended, as its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +54,9 @@ struct Cli {
     /// Take every system path under DIR: a simulated node, a test, a rescue system
     #[arg(long, global = true, value_name = "DIR", default_value = "/", hide_default_value = true)]
     root: PathBuf,
+    /// How reading commands print
+    #[arg(long, global = true, value_enum, default_value_t, hide_default_value = true)]
+    output_format: OutputFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,9 +66,11 @@ enum Command {
     /// Watch and scale this node's VMs (what the service runs)
     Run(run::Args),
     /// Show every managed VM: need, allocation, last change, and why
-    Status(status::Args),
+    Status,
     /// Tell the story of the last decision about one VM
     Explain(explain::Args),
+    /// Check the configuration file and show what is in force
+    CheckConfig(check_config::CheckConfig),
 }
 
 /// Runs the command line `args`, the program's name first.
@@ -75,8 +86,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let layout = Layout::new(cli.root);
     let exit = match cli.command {
         Command::Run(args) => run::run(args, layout),
-        Command::Status(args) => status::run(args, &layout),
-        Command::Explain(args) => explain::run(args, &layout),
+        Command::Status => status::run(&layout, cli.output_format),
+        Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
+        Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
     };
     exit.into()
 }
@@ -85,4 +97,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn fail(why: impl std::fmt::Display) -> Exit {
     anstream::eprintln!("vm-autoscale: {why}");
     Exit::Failed
+}
+
+/// Prints `data` in the format asked for; as text, what `text` makes of it.
+fn show(format: OutputFormat, data: &impl Serialize, text: impl FnOnce() -> String) -> Exit {
+    let mut out = anstream::stdout().lock();
+    match format.print(&mut out, data, |out| out.write_all(text().as_bytes())) {
+        Ok(()) => Exit::Done,
+        // The reader has seen enough: `vm-autoscale status | head`.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(e) => fail(e),
+    }
+}
+
+fn check(args: &check_config::CheckConfig, layout: &Layout, format: OutputFormat) -> Exit {
+    match check_config::run(args, &layout.config_file(), format, &mut anstream::stdout().lock()) {
+        Ok(CheckResult::Valid) => Exit::Done,
+        Ok(CheckResult::Warnings) => Exit::Attention,
+        Ok(CheckResult::Faulty) => Exit::Failed,
+        Err(e) => fail(e),
+    }
 }

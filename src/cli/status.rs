@@ -1,32 +1,17 @@
 //! `vm-autoscale status`: every managed VM on one screen.
 
-use super::output::{OutputFormat, print};
+use super::output::OutputFormat;
 use super::table::Table;
-use super::{Exit, fail};
+use super::{Exit, fail, show};
 use crate::decide::Reason;
 use crate::domain::{Moment, Reading, Resource};
 use crate::pve::Layout;
 use crate::record::{ResourceState, State, VmState, span};
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    output_format: OutputFormat,
-}
-
-pub(super) fn run(args: Args, layout: &Layout) -> Exit {
-    let state = match read_state(layout) {
-        Ok(state) => state,
-        Err(why) => return fail(why),
-    };
-    let text = match args.output_format.render(&state) {
-        Ok(text) => text.unwrap_or_else(|| screen(&state, Moment::now())),
-        Err(why) => return fail(why),
-    };
-    match print(&text) {
-        Ok(()) => Exit::Done,
-        Err(e) => fail(e),
+pub(super) fn run(layout: &Layout, format: OutputFormat) -> Exit {
+    match read_state(layout) {
+        Ok(state) => show(format, &state, || screen(&state, Moment::now())),
+        Err(why) => fail(why),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::{self, Selection, Settings};
 use crate::decide::{self, Change, Memory, Plan};
 use crate::domain::{Moment, NodeName, Resource, VmId};
 use crate::observe::{Observer, Snapshot};
-use crate::pve::{Layout, Qm};
+use crate::pve::{Layout, Limits, Qm};
 use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch, journal};
 
 use super::store::Store;
@@ -49,7 +49,7 @@ impl Agent {
         let (store, memory) = Store::open(&layout);
         Ok(Self {
             observer: Observer::new(layout.clone(), node.clone()),
-            executor: Executor::new(layout.clone(), node.clone(), Qm::new(layout.clone())),
+            executor: Executor::new(layout.clone(), node.clone(), Qm::new(&layout, Limits::default())),
             reports: mpsc::unbounded_channel(),
             in_hand: BTreeMap::new(),
             last: BTreeMap::new(),

@@ -7,12 +7,12 @@ use crate::domain::{NodeName, VmId};
 use crate::pve::{Layout, VmConfig, pmxcfs, vmlist::VmList};
 
 /// Everything that /etc/pve told in one look.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Listing {
     /// Whether it accepts writes, or why that is unknown.
-    pub(super) quorate: Option<Result<bool, String>>,
+    pub(super) quorate: Result<bool, String>,
     /// All VMs of the cluster, or why they are unknown.
-    pub(super) vms: Option<Result<BTreeMap<VmId, Listed>, String>>,
+    pub(super) vms: Result<BTreeMap<VmId, Listed>, String>,
 }
 
 /// One VM, as its configuration file has it.
@@ -40,9 +40,7 @@ impl Files {
 
     /// One look. Blocks while /etc/pve does.
     pub(super) fn look(&mut self) -> Listing {
-        let quorate = pmxcfs::quorate(&self.layout).map_err(|e| e.to_string());
-        let vms = self.vms();
-        Listing { quorate: Some(quorate), vms: Some(vms) }
+        Listing { quorate: pmxcfs::quorate(&self.layout).map_err(|e| e.to_string()), vms: self.vms() }
     }
 
     fn vms(&mut self) -> Result<BTreeMap<VmId, Listed>, String> {

@@ -12,6 +12,8 @@ use super::{Event, EventKind, VmRef};
 
 /// A shortage that ends within this time is not worth a message.
 const SUSTAINED: Duration = Duration::from_secs(60);
+/// A VM that cannot be measured for so long does not just start, stop or migrate.
+const UNMEASURED: Duration = Duration::from_secs(20);
 
 /// A problem that is going on.
 #[derive(Debug, Clone)]
@@ -59,11 +61,7 @@ impl Watch {
             };
             let (vm, problem) = self.problems.entry(what).or_insert((vm, fresh));
             problem.kind = kind;
-            let patience = if matches!(problem.kind, EventKind::Degraded { .. }) {
-                Duration::ZERO
-            } else {
-                SUSTAINED
-            };
+            let patience = patience(&problem.kind, vm.is_some());
             if !problem.told && now.since(problem.since) >= patience {
                 problem.told = true;
                 let kind = problem.kind.clone();
@@ -103,6 +101,15 @@ impl Watch {
             goes_on
         });
         events
+    }
+}
+
+/// How long a problem must last before it is told.
+fn patience(kind: &EventKind, of_a_vm: bool) -> Duration {
+    match kind {
+        EventKind::Degraded { .. } if of_a_vm => UNMEASURED,
+        EventKind::Degraded { .. } => Duration::ZERO,
+        _ => SUSTAINED,
     }
 }
 
