@@ -2,6 +2,8 @@
 //!
 //! Knows Proxmox. Never decides.
 
+pub mod config_file;
 pub mod layout;
 
+pub use config_file::{Hotplug, Hugepages, VmConfig};
 pub use layout::Layout;
