@@ -4,6 +4,10 @@
 
 pub mod config_file;
 pub mod layout;
+pub mod pmxcfs;
+pub mod vmlist;
 
 pub use config_file::{Hotplug, Hugepages, VmConfig};
 pub use layout::Layout;
+pub use pmxcfs::PmxcfsError;
+pub use vmlist::{Members, VmList};
