@@ -2,6 +2,7 @@
 //!
 //! Knows Proxmox. Never decides.
 
+pub mod command;
 pub mod config_file;
 pub mod layout;
 pub mod pmxcfs;
