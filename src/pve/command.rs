@@ -297,9 +297,12 @@ mod tests {
     /// A killed process needs a moment on a CPU to go.
     async fn all_gone(leader: &str) {
         assert!(leader.parse::<u32>().is_ok(), "{leader:?}");
-        while !alive(leader).is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let gone = async {
+            while !alive(leader).is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LONG, gone).await.expect("it still runs");
     }
 
     #[tokio::test]

@@ -4,11 +4,13 @@
 
 pub mod command;
 pub mod config_file;
+pub mod error;
 pub mod layout;
 pub mod pmxcfs;
 pub mod vmlist;
 
 pub use config_file::{Hotplug, Hugepages, VmConfig};
+pub use error::{Cause, CommandError};
 pub use layout::Layout;
 pub use pmxcfs::PmxcfsError;
 pub use vmlist::{Members, VmList};
