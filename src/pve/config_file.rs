@@ -9,6 +9,8 @@ mod value;
 
 use std::collections::BTreeSet;
 
+pub(super) use value::tags;
+
 use crate::domain::{Cores, Mib, VmName, sanitize};
 
 /// The most problems that are listed of one file: more would tell nobody anything.

@@ -7,10 +7,14 @@ pub mod config_file;
 pub mod error;
 pub mod layout;
 pub mod pmxcfs;
+pub mod pvesh;
+pub mod qm;
 pub mod vmlist;
 
 pub use config_file::{Hotplug, Hugepages, VmConfig};
 pub use error::{Cause, CommandError};
 pub use layout::Layout;
 pub use pmxcfs::PmxcfsError;
+pub use pvesh::{GuestResources, Pvesh};
+pub use qm::{Limits, Qm, Returned};
 pub use vmlist::{Members, VmList};

@@ -138,7 +138,7 @@ fn default_property<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 }
 
 /// `tags`: each once, in lower case, sorted. A tag is `[a-z0-9_][a-z0-9_+.-]*` in any case (JSONSchema.pm: PVE_TAG_RE).
-pub(super) fn tags(text: &str) -> Result<Vec<String>, &'static str> {
+pub(in crate::pve) fn tags(text: &str) -> Result<Vec<String>, &'static str> {
     let first = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let further = |b: u8| first(b) || matches!(b, b'-' | b'+' | b'.');
     let tags: Option<BTreeSet<String>> = list(text)
