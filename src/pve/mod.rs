@@ -9,6 +9,7 @@ pub mod layout;
 pub mod pmxcfs;
 pub mod pvesh;
 pub mod qm;
+pub mod qmp;
 pub mod vmlist;
 
 pub use config_file::{Hotplug, Hugepages, VmConfig};
@@ -17,4 +18,5 @@ pub use layout::Layout;
 pub use pmxcfs::PmxcfsError;
 pub use pvesh::{GuestResources, Pvesh};
 pub use qm::{Limits, Qm, Returned};
+pub use qmp::QmpError;
 pub use vmlist::{Members, VmList};
