@@ -1,6 +1,8 @@
 //! The simulated node behaves like a real one: its QEMU answers in the recorded shapes, its guests obey their limits,
 //! its files are in the kernel's formats.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod support;
 
 use serde_json::{Value, json};

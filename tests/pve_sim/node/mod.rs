@@ -17,6 +17,7 @@ mod machine;
 mod monitor;
 mod pmxcfs;
 mod qmp;
+mod report;
 pub(crate) mod scenario;
 mod state;
 pub(crate) mod truth;

@@ -17,7 +17,6 @@ use super::layout::Layout;
 use super::machine::{Config, MIB};
 use super::pmxcfs::{self, Registry};
 use super::scenario::{MonitorState, Scenario};
-use super::truth::{NodeTruth, Truth, VmTruth};
 use super::vm::{Habits, Vm};
 
 /// How long the node has been up when the simulation begins, in seconds.
@@ -38,11 +37,11 @@ pub(crate) struct Node {
     pub(crate) writable: bool,
     pub(crate) commands: u64,
     sockets: BTreeMap<u32, AbortHandle>,
-    registry: Registry,
-    host: Host,
+    pub(crate) registry: Registry,
+    pub(crate) host: Host,
     began: Instant,
     began_unix_s: u64,
-    at: f64,
+    pub(crate) at: f64,
     ballooned_at: f64,
     next_pid: u32,
 }
@@ -202,7 +201,7 @@ impl Node {
             self.balloon();
             self.write_rrd()?;
         }
-        self.write(now)
+        self.write()
     }
 
     fn move_vms(&mut self, now: f64, dt: f64) {
@@ -263,7 +262,7 @@ impl Node {
         }
     }
 
-    fn write(&mut self, now: f64) -> Result<()> {
+    fn write(&mut self) -> Result<()> {
         let layout = &self.layout;
         for vm in self.vms.values() {
             files::refresh(layout, vm, -UP_ALREADY)?;
@@ -289,7 +288,7 @@ impl Node {
             layout.replace("etc/pve/.version", &version)?;
             layout.replace("etc/pve/.vmlist", &self.registry.vmlist())?;
         }
-        let truth = serde_json::to_string(&self.truth(now))?;
+        let truth = serde_json::to_string(&self.truth())?;
         layout.replace_at(&layout.state("truth.json"), &truth)
     }
 
@@ -300,50 +299,6 @@ impl Node {
         let text = pmxcfs::members(&spec.name, spec.cluster.as_deref(), &others, self.quorate);
         self.layout.replace("etc/pve/.members", &text)?;
         pmxcfs::set_writable(&self.layout.path("etc/pve"), self.quorate && self.writable)
-    }
-
-    fn write_rrd(&self) -> Result<()> {
-        let now = unix_millis() / 1000;
-        let spec = &self.scenario.node;
-        let total = spec.memory_mib * MIB;
-        let free = self.host.memory_free_kib(spec) * 1024;
-        let mut text = format!(
-            "pve-node-9.0/{}:{}::{now}:{:.2}:{}:{:.6}:0:{total}:{}:0:0:0:0:0:0:{free}:{}:{:.2}:0.00:0.00:0.00:0.00\n",
-            spec.name,
-            self.host.uptime_s as u64,
-            self.host.cpu_used,
-            spec.cpus,
-            self.host.cpu_used / f64::from(spec.cpus),
-            total - free,
-            spec.arc.map_or(0, |arc| arc.size_mib * MIB),
-            self.host.cpu_pressure.avg10().0,
-        );
-        for id in self.registry.of_node(&spec.name) {
-            if let Ok(config) = self.config(id) {
-                text += &rrd_line(id, &config, self.vms.get(&id), (self.at, now));
-            }
-        }
-        self.layout.replace("etc/pve/.rrd", &text)
-    }
-
-    fn truth(&self, _now: f64) -> Truth {
-        let spec = &self.scenario.node;
-        Truth {
-            at_ms: unix_millis(),
-            commands: self.commands,
-            vms: self
-                .vms
-                .iter()
-                .map(|(id, vm)| (*id, vm_truth(vm, files::quota(&self.layout, *id))))
-                .collect(),
-            node: NodeTruth {
-                cpus: spec.cpus,
-                cpu_used: self.host.cpu_used,
-                memory_mib: spec.memory_mib,
-                memory_free_mib: self.host.memory_free_kib(spec) / 1024,
-                writable: self.quorate && self.writable,
-            },
-        }
     }
 }
 
@@ -375,77 +330,4 @@ fn participant(vm: &Vm, config: &Config) -> Option<Participant> {
         shares,
         free: balloon.statistics.map(|told| told.free as i64),
     })
-}
-
-/// A line of `.rrd` (`pvestatd.pm: $generate_rrd_string`).
-fn rrd_line(id: u32, config: &Config, vm: Option<&Vm>, (at, now): (f64, u64)) -> String {
-    let name = config
-        .get("name")
-        .cloned()
-        .unwrap_or_else(|| format!("VM {id}"));
-    let template = u8::from(config.get("template").is_some_and(|value| value == "1"));
-    let number = |key: &str| config.get(key).and_then(|text| text.parse::<u32>().ok());
-    let all = number("sockets").unwrap_or(1) * number("cores").unwrap_or(1);
-    let cpus = number("vcpus").unwrap_or(all).max(1);
-    let configured = super::machine::memory_mib(config) * MIB;
-    let Some(vm) = vm else {
-        return format!(
-            "pve-vm-9.0/{id}:0:{name}:stopped:{template}:{now}:{cpus}:U:{configured}:U:0:0:U:U:U:U:U:U:U:U:U:U:U\n"
-        );
-    };
-    let status = if vm.machine.running {
-        "running"
-    } else {
-        "paused"
-    };
-    let told = vm
-        .machine
-        .balloon
-        .as_ref()
-        .and_then(|balloon| balloon.statistics);
-    let resident = vm.resident();
-    let used = told.map_or(resident, |told| told.total - told.free);
-    let (some, full) = vm.cpu_pressure.avg10();
-    format!(
-        "pve-vm-9.0/{id}:{}:{name}:{status}:{template}:{now}:{cpus}:{:.6}:{}:{used}:0:0:0:0:0:0:{resident}:{some:.2}:{full:.2}:0:0:0:0\n",
-        (at - vm.started) as u64,
-        vm.cpu_used / f64::from(cpus),
-        vm.machine.ram(),
-    )
-}
-
-fn vm_truth(vm: &Vm, quota: Quota) -> VmTruth {
-    let machine = &vm.machine;
-    let memory = vm.guest.memory(machine);
-    let wanted = machine.balloon.as_ref().map_or(0, |balloon| balloon.wanted);
-    VmTruth {
-        name: vm.name.clone(),
-        pid: vm.pid,
-        executing: machine.running,
-        vcpus: machine.vcpus.len() as u32,
-        vcpus_online: machine.online_vcpus(),
-        vcpus_max: machine.max_vcpus(),
-        cpu_limit: quota.limit,
-        cpu_wanted: vm.cpu_wanted,
-        cpu_used: vm.cpu_used,
-        cpu_short_core_s: vm.cpu_short_core_s,
-        cpu_short_s: vm.cpu_short_s,
-        memory_mib: machine.ram() / MIB,
-        modules: machine
-            .modules
-            .iter()
-            .map(|module| (module.id.clone(), module.size / MIB))
-            .collect(),
-        balloon_mib: machine.actual() / MIB,
-        balloon_target_mib: machine.ram().saturating_sub(wanted) / MIB,
-        memory_used_mib: vm.guest.anonymous + vm.guest.shared,
-        total_mib: memory.total,
-        available_mib: memory.available,
-        cache_mib: vm.guest.cache,
-        swapped_mib: vm.guest.swapped,
-        major_faults: vm.guest.major_faults(),
-        oom_kills: vm.guest.oom_kills,
-        memory_short_s: vm.guest.short_s,
-        resident_mib: vm.resident() / MIB,
-    }
 }
