@@ -83,11 +83,11 @@ pub(crate) fn quota(layout: &Layout, vm: u32) -> Quota {
 /// Brings the files up to date that change all the time.
 pub(crate) fn refresh(layout: &Layout, vm: &Vm, node_started: f64) -> Result<()> {
     let scope = layout.scope(vm.id);
-    let resident = vm.resident();
+    let charged = vm.charged();
     for (name, text) in [
         ("cpu.stat", vm.cpu_stat.text()),
-        ("memory.current", format!("{resident}\n")),
-        ("memory.stat", memory_stat(resident)),
+        ("memory.current", format!("{charged}\n")),
+        ("memory.stat", memory_stat(charged)),
         ("cpu.pressure", vm.cpu_pressure.text()),
         ("memory.pressure", vm.memory_pressure.text()),
         ("io.pressure", vm.io_pressure.text()),
@@ -164,7 +164,7 @@ fn stat_line(thread: &Thread<'_>, (threads, started): (usize, u64), vm: &Vm) -> 
     let ticks = (thread.used_s * HZ) as u64;
     let system = ticks / 10;
     let (user, guest) = (ticks - system, ticks - system);
-    let pages = vm.resident() / PAGE;
+    let pages = vm.charged() / PAGE;
     let size = vm.machine.ram() + (1 << 30);
     format!(
         "{} ({}) S 1 {} {} 0 -1 138412416 {pages} 0 0 0 {user} {system} 0 0 20 0 {threads} 0 {started} {size} {pages} \
@@ -174,7 +174,7 @@ fn stat_line(thread: &Thread<'_>, (threads, started): (usize, u64), vm: &Vm) -> 
 }
 
 fn status(vm: &Vm, threads: usize) -> String {
-    let kib = vm.resident() / 1024;
+    let kib = vm.charged() / 1024;
     format!(
         "Name:\tkvm\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t1\n\
          TracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t256\nGroups:\t\n\

@@ -32,7 +32,7 @@ impl Node {
                 text += &rrd_line(id, &config, self.vms.get(&id), (self.at, now));
             }
         }
-        self.layout.replace("etc/pve/.rrd", &text)
+        self.make_up(".rrd", &text)
     }
 
     /// Everything as it is now.
@@ -83,7 +83,7 @@ fn rrd_line(id: u32, config: &Config, vm: Option<&Vm>, (at, now): (f64, u64)) ->
         .balloon
         .as_ref()
         .and_then(|balloon| balloon.statistics);
-    let resident = vm.resident();
+    let resident = vm.charged();
     let used = told.map_or(resident, |told| told.total - told.free);
     let (some, full) = vm.cpu_pressure.avg10();
     format!(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -285,11 +286,25 @@ impl Node {
         }
         if self.registry.look(layout) {
             let version = self.registry.version(&spec.name, self.began_unix_s);
-            layout.replace("etc/pve/.version", &version)?;
-            layout.replace("etc/pve/.vmlist", &self.registry.vmlist())?;
+            self.make_up(".version", &version)?;
+            self.make_up(".vmlist", &self.registry.vmlist())?;
         }
         let truth = serde_json::to_string(&self.truth())?;
         layout.replace_at(&layout.state("truth.json"), &truth)
+    }
+
+    /// Replaces a file of /etc/pve that pmxcfs makes up, also while it cannot be written.
+    pub(crate) fn make_up(&self, name: &str, text: &str) -> Result<()> {
+        let dir = self.layout.path("etc/pve");
+        if nix::unistd::Uid::effective().is_root() {
+            return self.layout.replace_at(&dir.join(name), text);
+        }
+        // Anyone else is bound by the mode bits that the directory shows.
+        let mode = dir.metadata()?.permissions();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        let replaced = self.layout.replace_at(&dir.join(name), text);
+        fs::set_permissions(&dir, mode)?;
+        replaced
     }
 
     /// `.members`, and the mode bits that go with it.
@@ -297,7 +312,7 @@ impl Node {
         let spec = &self.scenario.node;
         let others: Vec<String> = self.scenario.elsewhere.keys().cloned().collect();
         let text = pmxcfs::members(&spec.name, spec.cluster.as_deref(), &others, self.quorate);
-        self.layout.replace("etc/pve/.members", &text)?;
+        self.make_up(".members", &text)?;
         pmxcfs::set_writable(&self.layout.path("etc/pve"), self.quorate && self.writable)
     }
 }

@@ -174,10 +174,24 @@ impl Vm {
         }
     }
 
-    /// Memory that its processes have on the host, in bytes.
+    /// Memory that its control group is charged for, in bytes: huge pages are not in it.
+    pub(crate) fn charged(&self) -> u64 {
+        let guest = if self.machine.hugepages {
+            0.0
+        } else {
+            self.guest.memory(&self.machine).resident
+        };
+        ((guest + EMULATOR_MIB) * MIB as f64) as u64 / 4096 * 4096
+    }
+
+    /// Memory that it takes from the node, in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        let mib = self.guest.memory(&self.machine).resident + EMULATOR_MIB;
-        (mib * MIB as f64) as u64 / 4096 * 4096
+        let huge = if self.machine.hugepages {
+            self.machine.ram()
+        } else {
+            0
+        };
+        self.charged() + huge
     }
 }
 
