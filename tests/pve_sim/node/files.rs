@@ -15,7 +15,7 @@ pub(crate) const HZ: f64 = 100.0;
 /// Memory page in bytes.
 const PAGE: u64 = 4096;
 
-/// What systemd was told for a scope: quota in cores, period in µs, weight.
+/// What systemd was told for a scope.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
     /// In cores; none is unlimited.
@@ -24,6 +24,17 @@ pub(crate) struct Quota {
     pub(crate) period: f64,
     /// `cpu.weight`.
     pub(crate) weight: f64,
+}
+
+impl Default for Quota {
+    /// A scope for which nothing was set.
+    fn default() -> Self {
+        Self {
+            limit: None,
+            period: 100_000.0,
+            weight: 100.0,
+        }
+    }
 }
 
 /// Makes the files that last as long as the VM runs. `boot` is the node's uptime at which QEMU started.
@@ -68,16 +79,16 @@ pub(crate) fn vanish(layout: &Layout, vm: &Vm) {
     fs::remove_dir_all(layout.scope(vm.id)).ok();
 }
 
-/// The quota and weight that a VM's scope has now. What cannot be read is as systemd makes a new scope.
-pub(crate) fn quota(layout: &Layout, vm: u32) -> Quota {
+/// The quota and weight that a VM's scope has now; nothing if a file is just being written.
+pub(crate) fn quota(layout: &Layout, vm: u32) -> Option<Quota> {
     let scope = layout.scope(vm);
-    let read = |name: &str| fs::read_to_string(scope.join(name)).unwrap_or_default();
-    let (limit, period) = parse_cpu_max(&read("cpu.max")).unwrap_or((None, 100_000.0));
-    Quota {
+    let (limit, period) = parse_cpu_max(&fs::read_to_string(scope.join("cpu.max")).ok()?)?;
+    let weight = fs::read_to_string(scope.join("cpu.weight")).ok()?;
+    Some(Quota {
         limit,
         period,
-        weight: read("cpu.weight").trim().parse().unwrap_or(100.0),
-    }
+        weight: weight.trim().parse().ok()?,
+    })
 }
 
 /// Brings the files up to date that change all the time.

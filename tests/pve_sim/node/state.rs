@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::ballooning::{self, Participant};
 use super::clock::unix_millis;
 use super::cpu::{Claim, share_out};
-use super::files::{self, Quota};
+use super::files;
 use super::host::{Host, arcstats};
 use super::layout::Layout;
 use super::machine::{Config, MIB};
@@ -207,22 +207,14 @@ impl Node {
 
     fn move_vms(&mut self, now: f64, dt: f64) {
         let unix_s = unix_millis() / 1000;
-        let quotas: Vec<Quota> = self
-            .vms
-            .keys()
-            .map(|id| files::quota(&self.layout, *id))
-            .collect();
-        let claims: Vec<Claim> = self
-            .vms
-            .values()
-            .zip(&quotas)
-            .map(|(vm, quota)| vm.claim(now, quota.limit, quota.weight))
-            .collect();
+        for vm in self.vms.values_mut() {
+            vm.quota = files::quota(&self.layout, vm.id).unwrap_or(vm.quota);
+        }
+        let claims: Vec<Claim> = self.vms.values().map(|vm| vm.claim(now)).collect();
         let node = &self.scenario.node;
         let shares = share_out(f64::from(node.cpus) - node.base_cpu, &claims);
-        let each = self.vms.values_mut().zip(claims.iter().zip(&quotas));
-        for ((vm, (claim, quota)), used) in each.zip(&shares) {
-            vm.advance(now, dt, (*claim, quota.period), *used);
+        for (vm, (claim, used)) in self.vms.values_mut().zip(claims.iter().zip(&shares)) {
+            vm.advance(now, dt, *claim, *used);
             vm.guest.report(&mut vm.machine, now, unix_s);
         }
         let used: f64 = shares.iter().sum();
