@@ -2,9 +2,13 @@
 //!
 //! Called through a link named `qm` or `pvesh` it is that command; otherwise `pve-sim node --root DIR` is the node.
 
+mod faults;
 mod node;
+mod tools;
+mod vmconf;
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +35,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let mut words = env::args();
+    let called_as = PathBuf::from(words.next().unwrap_or_default());
+    match called_as.file_name().and_then(|name| name.to_str()) {
+        Some("qm") => return tools::qm_main(root_of(&called_as), words.collect()),
+        Some("pvesh") => return tools::pvesh_main(root_of(&called_as), words.collect()),
+        _ => {}
+    }
     let result = match Arguments::parse().command {
         Command::Node { root, scenario } => node::run(&root, scenario.as_deref()),
     };
@@ -40,5 +51,14 @@ fn main() -> ExitCode {
             eprintln!("pve-sim: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The root of the node that a command belongs to: `qm` is `ROOT/usr/sbin/qm`. Where the shell's PATH found it, its
+/// name does not tell, and the environment's `PVE_SIM_ROOT` does.
+fn root_of(called_as: &Path) -> PathBuf {
+    match called_as.ancestors().nth(3) {
+        Some(root) if root != Path::new("") => root.to_owned(),
+        _ => env::var_os("PVE_SIM_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from),
     }
 }
