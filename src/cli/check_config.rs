@@ -219,7 +219,10 @@ fn print_table(out: &mut dyn Write, effective: &[Effective]) -> io::Result<()> {
             Origin::BuiltIn => Style::new().dimmed(),
             Origin::File { .. } => Style::new(),
         };
-        writeln!(out, "  {key:keys$}  {value:values$}  {style}{from}{style:#}")?;
+        writeln!(
+            out,
+            "  {key:keys$}  {value:values$}  {style}{from}{style:#}"
+        )?;
     }
     Ok(())
 }

@@ -160,8 +160,8 @@ pub fn start_time(layout: &Layout) -> Result<u64, PmxcfsError> {
     }
     let path = layout.version();
     let text = read_text(&path)?;
-    let version: Version =
-        serde_json::from_str(&text).map_err(|error| ReadError::content(&path, error.to_string()))?;
+    let version: Version = serde_json::from_str(&text)
+        .map_err(|error| ReadError::content(&path, error.to_string()))?;
     Ok(version.starttime)
 }
 
