@@ -19,7 +19,7 @@ impl CpuTimes {
     /// Reads `stat` under `proc`.
     ///
     /// Used is what Proxmox VE counts, too: user, nice, system, irq, softirq and steal; not waiting for I/O. Guests are in
-    /// user already (pve-facts 9).
+    /// user already (ProcFSTools.pm: read_proc_stat).
     ///
     /// # Errors
     /// When the file cannot be read or understood.

@@ -1,6 +1,6 @@
 //! What the kernel says of a VM's control group, `qemu.slice/<vmid>.scope` (cgroup v2).
 //!
-//! The scope also holds the VM's helper processes (swtpm, virtiofsd), so its numbers include theirs (pve-facts 4).
+//! The scope also holds the VM's helper processes (swtpm, virtiofsd), so its numbers include theirs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl CpuStat {
 
 impl MemoryUse {
     /// Bytes without page cache: what PVE calls `memhost`. Huge pages are not in it, and memory shared through virtiofs
-    /// counts as file: for such VMs it is far too low (pve-facts 3, traps).
+    /// counts as file: for such VMs it is far too low.
     pub fn without_cache(self) -> u64 {
         self.current.saturating_sub(self.file)
     }
