@@ -162,18 +162,19 @@ struct Stat {
 impl Stat {
     /// Reads fields 3, 14, 15 and 22 of proc(5). The name in field 2 may hold anything, also brackets and spaces.
     fn read(path: &Path) -> Result<Self, ReadError> {
-        let text = read_text(path)?;
-        let parse = || {
-            let (_, rest) = text.rsplit_once(") ")?;
-            let fields: Vec<&str> = rest.split_whitespace().collect();
-            let number = |position: usize| fields.get(position - 3)?.parse::<u64>().ok();
-            Some(Self {
-                state: fields.first()?.chars().next()?,
-                used: number(14)?.saturating_add(number(15)?),
-                started: number(22)?,
-            })
-        };
-        parse().ok_or_else(|| ReadError::content(path, "expected the fields of proc(5)"))
+        Self::parse(&read_text(path)?)
+            .ok_or_else(|| ReadError::content(path, "expected the fields of proc(5)"))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let number = |position: usize| fields.get(position - 3)?.parse::<u64>().ok();
+        Some(Self {
+            state: fields.first()?.chars().next()?,
+            used: number(14)?.saturating_add(number(15)?),
+            started: number(22)?,
+        })
     }
 
     fn is_dead(&self) -> bool {

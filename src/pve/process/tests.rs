@@ -184,16 +184,10 @@ fn this_machines_own_files_can_be_read() {
 
 proptest! {
     #[test]
-    fn no_content_makes_it_panic(text in "[ -~\u{e9}\n\0()]{0,60}") {
-        let node = Node::new();
-        node.write("4711/stat", &text);
-        let _ = node.find();
-        node.stat("S", 1);
-        node.write("uptime", &text);
-        let _ = node.find().unwrap().unwrap().uptime();
-        node.write("4711/cmdline", &text);
-        let _ = node.find();
-        node.pid_file(&text);
-        let _ = node.find();
+    fn no_content_makes_it_panic(text in "(kvm\0-pidfile\0|1 \\(kvm\\) S )?[ -~\u{e9}\n\0()]{0,60}") {
+        let layout = Layout::new("/");
+        let _ = is_qemu_of(text.as_bytes(), &layout, "101".parse().unwrap());
+        let _ = Stat::parse(&text);
+        let _ = Uptime::from_read(text.as_bytes()).map(|uptime| uptime.uptime_duration());
     }
 }
