@@ -178,7 +178,7 @@ pub(super) fn warnings(resolved: &Resolved, owner: &str, report: &Report) {
         "with memory modules a VM never has less than 1GiB".to_owned(),
         "write 1GiB or more, or use the method balloon",
     );
-    let whole = |cores: Cores| cores.as_milli() % 1000 == 0;
+    let whole = |cores: Cores| cores.as_milli().is_multiple_of(1000);
     warn(
         cpu.method == CpuMethod::Vcpus && !(whole(cpu.min) && whole(cpu.max)),
         &["cpu.min", "cpu.max", "cpu.method"],
@@ -255,15 +255,11 @@ fn tags(file: &File, report: &Report) {
     }
     for (n, tag) in list.value.iter().enumerate() {
         let text = &tag.value.0;
-        for other in list.value.iter().map(|other| &other.value.0) {
-            if text
-                .strip_prefix(other.as_str())
-                .is_some_and(|rest| rest.starts_with('-'))
-            {
-                let message = format!("{text:?} also reads as {other:?} with a profile");
-                let hint = format!("name it so that it does not begin with \"{other}-\"");
-                report.warn(tag.place, &tag.path, message, Some(hint));
-            }
+        let mut others = list.value.iter().map(|other| other.value.0.as_str());
+        if let Some(other) = others.find(|other| is_profile_tag(text, other)) {
+            let message = format!("{text:?} also reads as {other:?} with a profile");
+            let hint = format!("name it so that it does not begin with \"{other}-\"");
+            report.warn(tag.place, &tag.path, message, Some(hint));
         }
         if list.value[..n]
             .iter()
@@ -273,6 +269,12 @@ fn tags(file: &File, report: &Report) {
             report.warn(tag.place, &tag.path, message, Some("remove one".to_owned()));
         }
     }
+}
+
+/// Whether `tag` is `prefix` with the name of a profile.
+fn is_profile_tag(tag: &str, prefix: &str) -> bool {
+    tag.strip_prefix(prefix)
+        .is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// Where `owner` wrote this value, if it did.

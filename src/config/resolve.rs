@@ -26,6 +26,8 @@ pub(super) const DEFAULT: &str = "default";
 pub enum Origin {
     /// Nobody wrote it.
     BuiltIn,
+    /// The VM's tag picked it.
+    Tag,
     /// It stands in the file.
     File {
         /// The key: `profiles.big.cpu.max`.
@@ -40,6 +42,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn => f.pad("built-in default"),
+            Self::Tag => f.pad("its tag"),
             Self::File { path, place } => f.pad(&format!("{path}, line {}", place.line)),
         }
     }
@@ -90,10 +93,14 @@ impl Provenance {
         if profile != DEFAULT && !self.file.profiles.contains_key(profile) {
             return Err(NoProfile(profile.to_owned()));
         }
+        let from = match (written, tagged) {
+            (None, Some(_)) => Origin::Tag,
+            _ => origin(written),
+        };
         let mut all = vec![Effective {
             key: "profile".to_owned(),
             value: profile.to_owned(),
-            from: origin(written),
+            from,
         }];
         all.extend(resolve(&self.file, profile, own.map(|vm| &vm.layer)).trace);
         Ok(all)

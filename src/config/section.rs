@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::fault::{Fault, Place, Source};
+use super::fault::{Fault, Place, Source, lines};
 use super::parse::{Entry, Node, Value};
 use super::units::{Scalar, nearest};
 use crate::domain::sanitize;
@@ -121,15 +121,19 @@ impl Report {
         let unknown = self.unknown.into_inner();
         if !unknown.is_empty() {
             let keys = super::file::known_keys();
-            faults.extend(unknown.into_iter().map(|unknown| unknown.explain(&keys)));
+            faults.extend(unknown.into_iter().map(|unknown| unknown.explain(keys)));
+        }
+        let mut warnings = self.warnings.into_inner();
+        let all: Vec<&str> = lines(text).collect();
+        for finding in faults.iter_mut().chain(&mut warnings) {
+            finding.place = within(&all, finding.place);
         }
         faults.sort_by_key(|fault| fault.place);
-        let mut warnings = self.warnings.into_inner();
         warnings.sort_by_key(|fault| fault.place);
         let mut hidden = self.hidden.into_inner();
         // Without a tree it is unknown where a secret section begins and ends.
         if let Some(line) = self.broken.into_inner()
-            && text.lines().take(line).any(|line| line.contains("notify"))
+            && all.iter().take(line).any(|line| line.contains("notify"))
         {
             hidden.push(1..=usize::MAX);
         }
@@ -186,6 +190,17 @@ impl Unknown {
             true => "this section has no keys".to_owned(),
             false => format!("known here: {}", self.siblings.join(", ")),
         }
+    }
+}
+
+/// What is found at the end of the text belongs to its last line, not to one that would follow.
+fn within(lines: &[&str], place: Place) -> Place {
+    if place.line <= lines.len().max(1) {
+        return place;
+    }
+    Place {
+        line: lines.len().max(1),
+        column: lines.last().map_or(0, |line| line.chars().count()) + 1,
     }
 }
 
