@@ -396,3 +396,41 @@ fn without_quorum_etc_pve_refuses_writes_and_says_so() {
     node.control(&Command::Quorum { quorate: true });
     assert_eq!(mode("etc/pve/local/"), 0o755);
 }
+
+#[test]
+fn a_node_its_commands_and_its_guests_act_together() {
+    let node = Node::with([Vm::new(101).cpu(4.0)]);
+    let run = node.qm(["set", "101", "--vcpus", "3"]).succeeded();
+    assert_eq!(run.stdout, "update VM 101: -vcpus 3\n");
+    eventually("three vCPUs are busy", || node.vm(101).cpu_used > 2.9);
+    node.qm(["set", "101", "--cpulimit", "1.5"]).succeeded();
+    eventually("the limit holds", || node.vm(101).cpu_used < 1.6);
+    let balloon = ["set", "101", "--shares", "0", "--balloon", "2048"];
+    node.qm(balloon).succeeded();
+    eventually("the balloon has moved", || node.vm(101).balloon_mib == 2048);
+    assert_eq!(node.commands().len(), 3);
+    assert_eq!(node.commands()[2][1..], balloon);
+}
+
+#[test]
+fn a_power_cycle_makes_pending_values_active() {
+    let node = Node::with([Vm::new(101).cores(4).vcpus(4)]);
+    node.qm(["set", "101", "--cores", "8"]).succeeded();
+    assert_eq!(node.vm(101).vcpus_max, 4);
+    node.qm(["stop", "101"]).succeeded();
+    eventually("it is off", || node.running_vm(101).is_none());
+    node.qm(["start", "101"]).succeeded();
+    eventually("it has the new ceiling", || {
+        node.running_vm(101).is_some_and(|vm| vm.vcpus_max == 8)
+    });
+}
+
+#[test]
+fn without_quorum_a_command_fails_before_it_touches_qemu() {
+    let node = Node::with([Vm::new(101)]);
+    node.control(&Command::Writable { writable: false });
+    let run = node.qm(["set", "101", "--vcpus", "2"]);
+    assert_ne!(run.code, Some(0));
+    assert!(run.stderr.contains("Permission denied"), "{}", run.stderr);
+    assert_eq!(node.vm(101).vcpus, 1);
+}
