@@ -5,17 +5,19 @@
 
 mod support;
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use support::scenario::{Command, MonitorState};
 use support::{Monitor, Node, Vm, eventually};
 
+/// Long enough to see that no greeting comes.
+const A_WHILE: Duration = Duration::from_millis(500);
+
 /// A VM such as the one that was recorded.
 fn recorded_vm() -> Vm {
-    Vm::new(101)
-        .name("web")
-        .set("kvm", 0)
-        .memory(2048)
-        .guest(|guest| guest.fresh_statistics = true)
+    Vm::new(101).name("web").set("kvm", 0).memory(2048)
 }
 
 /// Replaces every leaf by its type, and every list by its distinct elements.
@@ -114,10 +116,10 @@ fn the_monitor_serves_one_client_at_a_time() {
     let node = Node::with([Vm::new(101)]);
     let path = node.path("run/qemu-server/101.qmp");
     let first = node.monitor(101);
-    let second = Monitor::connect(&path);
+    let second = Monitor::connect_within(&path, A_WHILE);
     assert_eq!(
         second.unwrap_err().kind(),
-        std::io::ErrorKind::WouldBlock,
+        ErrorKind::WouldBlock,
         "the second client connects but is not greeted"
     );
     drop(first);
@@ -130,14 +132,11 @@ fn a_monitor_hangs_refuses_and_recovers_as_told() {
     let path = node.path("run/qemu-server/101.qmp");
     let become_ = |state| node.control(&Command::Monitor { vm: 101, state });
     become_(MonitorState::Hangs);
-    assert_eq!(
-        Monitor::connect(&path).unwrap_err().kind(),
-        std::io::ErrorKind::WouldBlock
-    );
+    let hanging = Monitor::connect_within(&path, A_WHILE);
+    assert_eq!(hanging.unwrap_err().kind(), ErrorKind::WouldBlock);
     become_(MonitorState::Refuses);
     eventually("the socket refuses", || {
-        Monitor::connect(&path)
-            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        Monitor::connect(&path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
     become_(MonitorState::Answers);
     eventually("the socket answers", || Monitor::connect(&path).is_ok());

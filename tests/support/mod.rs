@@ -39,6 +39,7 @@ mod vm;
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
@@ -143,7 +144,8 @@ impl Node {
             let running = self.truth().vms.into_keys();
             running.into_iter().all(|id| {
                 let refuses = self.spec(id).monitor == MonitorState::Refuses;
-                refuses || self.path(&format!("run/qemu-server/{id}.qmp")).exists()
+                let socket = self.path(&format!("run/qemu-server/{id}.qmp"));
+                refuses || UnixStream::connect(socket).is_ok()
             })
         };
         self.state("truth.json").exists() && self.path("etc/pve/.vmlist").exists() && sockets()
