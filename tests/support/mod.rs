@@ -79,6 +79,14 @@ fn pause(span: Duration) {
     std::thread::sleep(span);
 }
 
+/// A directory for a node's root. A node replaces hundreds of files a second, which a disk would feel.
+fn in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    tempfile::tempdir_in(memory)
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// A simulated node that is running.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -108,7 +116,7 @@ impl Node {
             ..Scenario::default()
         };
         shape(&mut scenario);
-        let dir = tempfile::tempdir().unwrap();
+        let dir = in_memory();
         let child = Self::launch(dir.path(), &scenario);
         let node = Self {
             dir,
