@@ -15,7 +15,7 @@ pub(crate) const HZ: f64 = 100.0;
 /// Memory page in bytes.
 const PAGE: u64 = 4096;
 
-/// What systemd was told for a scope: quota in cores, period in µs, weight.
+/// What systemd was told for a scope.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
     /// In cores; none is unlimited.
@@ -24,6 +24,17 @@ pub(crate) struct Quota {
     pub(crate) period: f64,
     /// `cpu.weight`.
     pub(crate) weight: f64,
+}
+
+impl Default for Quota {
+    /// A scope for which nothing was set.
+    fn default() -> Self {
+        Self {
+            limit: None,
+            period: 100_000.0,
+            weight: 100.0,
+        }
+    }
 }
 
 /// Makes the files that last as long as the VM runs. `boot` is the node's uptime at which QEMU started.
@@ -68,26 +79,26 @@ pub(crate) fn vanish(layout: &Layout, vm: &Vm) {
     fs::remove_dir_all(layout.scope(vm.id)).ok();
 }
 
-/// The quota and weight that a VM's scope has now. What cannot be read is as systemd makes a new scope.
-pub(crate) fn quota(layout: &Layout, vm: u32) -> Quota {
+/// The quota and weight that a VM's scope has now; nothing if a file is just being written.
+pub(crate) fn quota(layout: &Layout, vm: u32) -> Option<Quota> {
     let scope = layout.scope(vm);
-    let read = |name: &str| fs::read_to_string(scope.join(name)).unwrap_or_default();
-    let (limit, period) = parse_cpu_max(&read("cpu.max")).unwrap_or((None, 100_000.0));
-    Quota {
+    let (limit, period) = parse_cpu_max(&fs::read_to_string(scope.join("cpu.max")).ok()?)?;
+    let weight = fs::read_to_string(scope.join("cpu.weight")).ok()?;
+    Some(Quota {
         limit,
         period,
-        weight: read("cpu.weight").trim().parse().unwrap_or(100.0),
-    }
+        weight: weight.trim().parse().ok()?,
+    })
 }
 
 /// Brings the files up to date that change all the time.
 pub(crate) fn refresh(layout: &Layout, vm: &Vm, node_started: f64) -> Result<()> {
     let scope = layout.scope(vm.id);
-    let resident = vm.resident();
+    let charged = vm.charged();
     for (name, text) in [
         ("cpu.stat", vm.cpu_stat.text()),
-        ("memory.current", format!("{resident}\n")),
-        ("memory.stat", memory_stat(resident)),
+        ("memory.current", format!("{charged}\n")),
+        ("memory.stat", memory_stat(charged)),
         ("cpu.pressure", vm.cpu_pressure.text()),
         ("memory.pressure", vm.memory_pressure.text()),
         ("io.pressure", vm.io_pressure.text()),
@@ -164,7 +175,7 @@ fn stat_line(thread: &Thread<'_>, (threads, started): (usize, u64), vm: &Vm) -> 
     let ticks = (thread.used_s * HZ) as u64;
     let system = ticks / 10;
     let (user, guest) = (ticks - system, ticks - system);
-    let pages = vm.resident() / PAGE;
+    let pages = vm.charged() / PAGE;
     let size = vm.machine.ram() + (1 << 30);
     format!(
         "{} ({}) S 1 {} {} 0 -1 138412416 {pages} 0 0 0 {user} {system} 0 0 20 0 {threads} 0 {started} {size} {pages} \
@@ -174,7 +185,7 @@ fn stat_line(thread: &Thread<'_>, (threads, started): (usize, u64), vm: &Vm) -> 
 }
 
 fn status(vm: &Vm, threads: usize) -> String {
-    let kib = vm.resident() / 1024;
+    let kib = vm.charged() / 1024;
     format!(
         "Name:\tkvm\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t1\n\
          TracerPid:\t0\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nFDSize:\t256\nGroups:\t\n\

@@ -126,6 +126,8 @@ pub(crate) struct Machine {
     pub(crate) numa: bool,
     /// Whether it was started with memory hotplug.
     pub(crate) memory_hotplug: bool,
+    /// Whether its memory is in huge pages: taken from the node at once, and in no control group's books.
+    pub(crate) hugepages: bool,
     /// CPUs, the boot CPUs first.
     pub(crate) vcpus: Vec<Vcpu>,
     /// Memory without modules, in bytes.
@@ -184,16 +186,16 @@ impl Machine {
         );
         let memory_hotplug = hotplugs(config, "memory");
         let numa = number(config, "numa") == Some(1);
-        ensure!(
-            numa || !memory_hotplug,
-            "NUMA needs to be enabled for memory hotplug"
-        );
+        if memory_hotplug {
+            check_memory_hotplug(config, numa)?;
+        }
         let mut machine = Self {
             sockets,
             cores,
             cpu_type: cpu_type(config),
             numa,
             memory_hotplug,
+            hugepages: config.contains_key("hugepages"),
             vcpus: Vec::new(),
             boot_memory: memory_mib(config) * MIB,
             modules: Vec::new(),
@@ -341,6 +343,26 @@ impl Machine {
         self.vcpus.retain(|vcpu| vcpu.id.as_deref() != Some(id));
         self.modules.retain(|module| module.id != id);
     }
+}
+
+/// What memory hotplug cannot be combined with (`Mem.pm: config`).
+fn check_memory_hotplug(config: &Config, numa: bool) -> Result<()> {
+    let has = |prefix: &str| {
+        config.keys().any(|key| {
+            key.strip_prefix(prefix)
+                .is_some_and(|rest| rest.parse::<u32>().is_ok())
+        })
+    };
+    ensure!(numa, "NUMA needs to be enabled for memory hotplug");
+    ensure!(
+        !has("numa"),
+        "cannot enable memory hotplugging with custom NUMA topology"
+    );
+    ensure!(
+        !has("virtiofs"),
+        "Memory hotplug does not work in combination with virtio-fs."
+    );
+    Ok(())
 }
 
 /// What `-cpu` becomes: without KVM PVE uses qemu64, and its x86-64-v2 models are built on that too.

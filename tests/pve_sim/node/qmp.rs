@@ -39,9 +39,10 @@ async fn converse(node: &Shared, id: u32, stream: UnixStream) -> std::io::Result
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     until_it_answers(node, id).await;
+    let version = node.with_vm(id, |vm, _| monitor::version(vm.guest.spec.statistics));
     send(
         &mut write,
-        json!({"QMP": {"version": monitor::version(), "capabilities": ["oob"]}}),
+        json!({"QMP": {"version": version, "capabilities": ["oob"]}}),
     )
     .await?;
     let mut negotiated = false;

@@ -3,7 +3,6 @@
 use anyhow::Result;
 
 use super::clock::unix_millis;
-use super::files::{self, Quota};
 use super::machine::{Config, MIB, memory_mib};
 use super::state::Node;
 use super::truth::{NodeTruth, Truth, VmTruth};
@@ -32,7 +31,7 @@ impl Node {
                 text += &rrd_line(id, &config, self.vms.get(&id), (self.at, now));
             }
         }
-        self.layout.replace("etc/pve/.rrd", &text)
+        self.make_up(".rrd", &text)
     }
 
     /// Everything as it is now.
@@ -44,7 +43,7 @@ impl Node {
             vms: self
                 .vms
                 .iter()
-                .map(|(id, vm)| (*id, vm_truth(vm, files::quota(&self.layout, *id))))
+                .map(|(id, vm)| (*id, vm_truth(vm)))
                 .collect(),
             node: NodeTruth {
                 cpus: spec.cpus,
@@ -83,7 +82,7 @@ fn rrd_line(id: u32, config: &Config, vm: Option<&Vm>, (at, now): (f64, u64)) ->
         .balloon
         .as_ref()
         .and_then(|balloon| balloon.statistics);
-    let resident = vm.resident();
+    let resident = vm.charged();
     let used = told.map_or(resident, |told| told.total - told.free);
     let (some, full) = vm.cpu_pressure.avg10();
     format!(
@@ -94,7 +93,7 @@ fn rrd_line(id: u32, config: &Config, vm: Option<&Vm>, (at, now): (f64, u64)) ->
     )
 }
 
-fn vm_truth(vm: &Vm, quota: Quota) -> VmTruth {
+fn vm_truth(vm: &Vm) -> VmTruth {
     let machine = &vm.machine;
     let memory = vm.guest.memory(machine);
     let wanted = machine.balloon.as_ref().map_or(0, |balloon| balloon.wanted);
@@ -105,7 +104,7 @@ fn vm_truth(vm: &Vm, quota: Quota) -> VmTruth {
         vcpus: machine.vcpus.len() as u32,
         vcpus_online: machine.online_vcpus(),
         vcpus_max: machine.max_vcpus(),
-        cpu_limit: quota.limit,
+        cpu_limit: vm.quota.limit,
         cpu_wanted: vm.cpu_wanted,
         cpu_used: vm.cpu_used,
         cpu_short_core_s: vm.cpu_short_core_s,

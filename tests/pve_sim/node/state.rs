@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use tokio::task::AbortHandle;
 use super::ballooning::{self, Participant};
 use super::clock::unix_millis;
 use super::cpu::{Claim, share_out};
-use super::files::{self, Quota};
+use super::files;
 use super::host::{Host, arcstats};
 use super::layout::Layout;
 use super::machine::{Config, MIB};
@@ -206,22 +207,14 @@ impl Node {
 
     fn move_vms(&mut self, now: f64, dt: f64) {
         let unix_s = unix_millis() / 1000;
-        let quotas: Vec<Quota> = self
-            .vms
-            .keys()
-            .map(|id| files::quota(&self.layout, *id))
-            .collect();
-        let claims: Vec<Claim> = self
-            .vms
-            .values()
-            .zip(&quotas)
-            .map(|(vm, quota)| vm.claim(now, quota.limit, quota.weight))
-            .collect();
+        for vm in self.vms.values_mut() {
+            vm.quota = files::quota(&self.layout, vm.id).unwrap_or(vm.quota);
+        }
+        let claims: Vec<Claim> = self.vms.values().map(|vm| vm.claim(now)).collect();
         let node = &self.scenario.node;
         let shares = share_out(f64::from(node.cpus) - node.base_cpu, &claims);
-        let each = self.vms.values_mut().zip(claims.iter().zip(&quotas));
-        for ((vm, (claim, quota)), used) in each.zip(&shares) {
-            vm.advance(now, dt, (*claim, quota.period), *used);
+        for (vm, (claim, used)) in self.vms.values_mut().zip(claims.iter().zip(&shares)) {
+            vm.advance(now, dt, *claim, *used);
             vm.guest.report(&mut vm.machine, now, unix_s);
         }
         let used: f64 = shares.iter().sum();
@@ -285,11 +278,25 @@ impl Node {
         }
         if self.registry.look(layout) {
             let version = self.registry.version(&spec.name, self.began_unix_s);
-            layout.replace("etc/pve/.version", &version)?;
-            layout.replace("etc/pve/.vmlist", &self.registry.vmlist())?;
+            self.make_up(".version", &version)?;
+            self.make_up(".vmlist", &self.registry.vmlist())?;
         }
         let truth = serde_json::to_string(&self.truth())?;
         layout.replace_at(&layout.state("truth.json"), &truth)
+    }
+
+    /// Replaces a file of /etc/pve that pmxcfs makes up, also while it cannot be written.
+    pub(crate) fn make_up(&self, name: &str, text: &str) -> Result<()> {
+        let dir = self.layout.path("etc/pve");
+        if nix::unistd::Uid::effective().is_root() {
+            return self.layout.replace_at(&dir.join(name), text);
+        }
+        // Anyone else is bound by the mode bits that the directory shows.
+        let mode = dir.metadata()?.permissions();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        let replaced = self.layout.replace_at(&dir.join(name), text);
+        fs::set_permissions(&dir, mode)?;
+        replaced
     }
 
     /// `.members`, and the mode bits that go with it.
@@ -297,7 +304,7 @@ impl Node {
         let spec = &self.scenario.node;
         let others: Vec<String> = self.scenario.elsewhere.keys().cloned().collect();
         let text = pmxcfs::members(&spec.name, spec.cluster.as_deref(), &others, self.quorate);
-        self.layout.replace("etc/pve/.members", &text)?;
+        self.make_up(".members", &text)?;
         pmxcfs::set_writable(&self.layout.path("etc/pve"), self.quorate && self.writable)
     }
 }

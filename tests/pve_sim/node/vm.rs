@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::cpu::{Claim, CpuStat, Pressure};
+use super::files::Quota;
 use super::guest::{Guest, Reaction};
 use super::load::Demand;
 use super::machine::{Config, MIB, Machine};
@@ -47,6 +48,8 @@ pub(crate) struct Vm {
     pub(crate) events: Vec<serde_json::Value>,
     /// Whether QEMU was told to quit.
     pub(crate) quitting: bool,
+    /// Quota and weight of the control group, as last read.
+    pub(crate) quota: Quota,
     /// CPU counters of the control group.
     pub(crate) cpu_stat: CpuStat,
     /// CPU pressure of the control group.
@@ -94,6 +97,7 @@ impl Vm {
             monitor: MonitorState::Answers,
             events: Vec::new(),
             quitting: false,
+            quota: Quota::default(),
             cpu_stat: CpuStat::default(),
             cpu_pressure: Pressure::default(),
             memory_pressure: Pressure::default(),
@@ -121,8 +125,8 @@ impl Vm {
         }
     }
 
-    /// What it asks of the node, given its control group's quota and weight.
-    pub(crate) fn claim(&self, now: f64, limit: Option<f64>, weight: f64) -> Claim {
+    /// What it asks of the node.
+    pub(crate) fn claim(&self, now: f64) -> Claim {
         let vcpus = f64::from(self.machine.online_vcpus());
         let own = if self.machine.running {
             EMULATOR_CPU
@@ -131,13 +135,13 @@ impl Vm {
         };
         Claim {
             runnable: self.wanted_cpu(now).min(vcpus) + own,
-            limit,
-            weight,
+            limit: self.quota.limit,
+            weight: self.quota.weight,
         }
     }
 
-    /// Lets `dt` seconds pass, in which it had `used` cores.
-    pub(crate) fn advance(&mut self, now: f64, dt: f64, (claim, period): (Claim, f64), used: f64) {
+    /// Lets `dt` seconds pass, in which it made this claim and had `used` cores.
+    pub(crate) fn advance(&mut self, now: f64, dt: f64, claim: Claim, used: f64) {
         let age = now - self.demand_since;
         for reaction in self
             .guest
@@ -146,7 +150,7 @@ impl Vm {
             self.events.push(event(&reaction));
         }
         self.cpu_wanted = self.wanted_cpu(now);
-        self.cpu_stat.advance(claim, used, period, dt);
+        self.cpu_stat.advance(claim, used, self.quota.period, dt);
         let own = used.min(EMULATOR_CPU);
         self.emulator_s += own * dt;
         self.cpu_used = used - own;
@@ -174,10 +178,24 @@ impl Vm {
         }
     }
 
-    /// Memory that its processes have on the host, in bytes.
+    /// Memory that its control group is charged for, in bytes: huge pages are not in it.
+    pub(crate) fn charged(&self) -> u64 {
+        let guest = if self.machine.hugepages {
+            0.0
+        } else {
+            self.guest.memory(&self.machine).resident
+        };
+        ((guest + EMULATOR_MIB) * MIB as f64) as u64 / 4096 * 4096
+    }
+
+    /// Memory that it takes from the node, in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        let mib = self.guest.memory(&self.machine).resident + EMULATOR_MIB;
-        (mib * MIB as f64) as u64 / 4096 * 4096
+        let huge = if self.machine.hugepages {
+            self.machine.ram()
+        } else {
+            0
+        };
+        self.charged() + huge
     }
 }
 

@@ -8,6 +8,7 @@ mod query;
 use serde_json::{Value, json};
 
 use super::machine::{Balloon, Machine};
+use super::scenario::Statistics;
 use super::vm::Vm;
 use devices::{device_add, device_del, object_add, object_del};
 use human::human_command;
@@ -44,9 +45,16 @@ impl Failure {
 
 type Reply = Result<Value, Failure>;
 
-/// The version that was recorded.
-pub(crate) fn version() -> Value {
-    json!({"qemu": {"micro": 2, "minor": 2, "major": 10}, "package": "pve-qemu-kvm_10.2.2-lab"})
+/// The version that was recorded, or PVE 8's for a VM that is to have the older statistics.
+pub(crate) fn version(statistics: Statistics) -> Value {
+    match statistics {
+        Statistics::OldQemu => {
+            json!({"qemu": {"micro": 0, "minor": 2, "major": 9}, "package": "pve-qemu-kvm_9.2.0-7"})
+        }
+        Statistics::NewQemu | Statistics::NewQemuNewKernel => {
+            json!({"qemu": {"micro": 2, "minor": 2, "major": 10}, "package": "pve-qemu-kvm_10.2.2-lab"})
+        }
+    }
 }
 
 /// Carries out one command at `now` (the node's seconds).
@@ -56,7 +64,7 @@ pub(crate) fn execute(vm: &mut Vm, command: &str, arguments: &Value, now: f64) -
             class: "CommandNotFound",
             desc: "Capabilities negotiation is already complete, command ignored".to_owned(),
         }),
-        "query-version" => Ok(version()),
+        "query-version" => Ok(version(vm.guest.spec.statistics)),
         "query-status" => Ok(query_status(&vm.machine)),
         "query-machines" => Ok(query_machines(&vm.machine)),
         "query-cpus-fast" => Ok(query_cpus_fast(&vm.machine)),
