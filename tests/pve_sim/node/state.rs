@@ -13,6 +13,7 @@ use super::ballooning::{self, Participant};
 use super::clock::unix_millis;
 use super::cpu::{Claim, share_out};
 use super::files;
+use super::hardware;
 use super::host::{Host, arcstats};
 use super::layout::Layout;
 use super::machine::{Config, MIB};
@@ -87,6 +88,9 @@ impl Node {
             }
         }
         node.write_members()?;
+        let cpuinfo = hardware::cpuinfo(&node.scenario.node);
+        node.layout.replace("proc/cpuinfo", &cpuinfo)?;
+        node.layout.replace("proc/version", hardware::VERSION)?;
         Ok(node)
     }
 
@@ -265,6 +269,7 @@ impl Node {
         layout.replace("proc/stat", &self.host.stat(spec, boot))?;
         layout.replace("proc/meminfo", &self.host.meminfo(spec))?;
         layout.replace("proc/uptime", &self.host.uptime(spec))?;
+        layout.replace("proc/loadavg", &hardware::loadavg(&self.host))?;
         for (name, pressure) in [
             ("cpu", &self.host.cpu_pressure),
             ("memory", &self.host.memory_pressure),
