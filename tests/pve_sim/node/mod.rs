@@ -10,7 +10,6 @@ mod control;
 mod cpu;
 mod files;
 mod guest;
-mod hardware;
 mod host;
 pub(crate) mod layout;
 mod load;
