@@ -123,7 +123,7 @@ pub(crate) fn differ<T: PartialEq + std::fmt::Debug>(
 }
 
 /// Process ids, task ids and the abridged `args` line are other ones on another machine.
-fn normal(text: &str) -> String {
+pub(crate) fn normal(text: &str) -> String {
     let line = |line: &str| {
         let line = match line.split_once(".conf.tmp.") {
             Some((before, after)) => {

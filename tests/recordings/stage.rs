@@ -42,6 +42,8 @@ pub(crate) struct Circumstances {
     pub(crate) running: bool,
     /// A VM of another node existed.
     pub(crate) other_node: bool,
+    /// What pvestatd reported is what the command shows.
+    pub(crate) pvestatd: bool,
 }
 
 impl Circumstances {
@@ -65,6 +67,7 @@ impl Circumstances {
             no_quorum: starts(&["60"]),
             running: starts(&["40", "41", "42g-", "60", "07-"]),
             other_node: starts(&["50"]),
+            pvestatd: recording.command.contains(&"/cluster/resources".to_owned()),
         }
     }
 }
@@ -112,11 +115,10 @@ impl Stage {
             // Waiting in the queue and waiting for an answer must keep their real ratio.
             set_delays(&node, 1.0, Some(HASH_SEED));
         }
+        if circumstances.pvestatd {
+            wait_for_pvestatd(&node);
+        }
         if circumstances.no_quorum {
-            eventually("pvestatd has reported all VMs", || {
-                let rrd = fs::read_to_string(node.path("etc/pve/.rrd")).unwrap_or_default();
-                (101..=104).all(|vmid| rrd.contains(&format!("pve-vm-9.0/{vmid}:")))
-            });
             node.control(&Command::Quorum { quorate: false });
         }
         Self { node, held }
@@ -269,6 +271,14 @@ fn fill_queue(node: &Node, vmid: u32) {
             since = Instant::now();
         }
     }
+}
+
+/// Waits until pvestatd has reported all VMs of the node.
+pub(crate) fn wait_for_pvestatd(node: &Node) {
+    eventually("pvestatd has reported all VMs", || {
+        let rrd = fs::read_to_string(node.path("etc/pve/.rrd")).unwrap_or_default();
+        (101..=104).all(|vmid| rrd.contains(&format!("pve-vm-9.0/{vmid}:")))
+    });
 }
 
 /// What QEMU says, in the form in which it was recorded.
