@@ -175,8 +175,10 @@ fn numbers(fields: &[&str]) -> &'static str {
 pub(crate) fn shape(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
+            let of_node = fields.get("type") == Some(&json!("node"));
             let shaped = fields.iter().map(|(key, value)| {
-                let same = SAME_EVERYWHERE.contains(&key.as_str());
+                // The memory of the node is the machine's, that of a VM is its config's.
+                let same = SAME_EVERYWHERE.contains(&key.as_str()) && !(of_node && key == "maxmem");
                 (key.clone(), if same { value.clone() } else { shape(value) })
             });
             Value::Object(shaped.collect::<Map<_, _>>())

@@ -385,7 +385,6 @@ fn stage(state: State) -> Node {
             }
             _ => {}
         }
-        web.paused = state == State::Paused;
     });
     match state {
         State::HighAvailability => {
@@ -399,11 +398,15 @@ fn stage(state: State) -> Node {
         _ => {}
     }
     wait_for_pvestatd(&node);
-    eventually("the guest has told its memory", || {
-        let statistics =
-            |vmid| node.monitor(vmid).get("query-balloon", json!({}))["total_mem"].is_u64();
-        state == State::Refusing || state == State::Paused || statistics(101)
-    });
+    if state != State::Refusing {
+        eventually("the guest has told its memory", || {
+            let mut monitor = node.monitor(101);
+            monitor.get("query-balloon", json!({}))["total_mem"].is_u64()
+        });
+    }
+    if state == State::Paused {
+        node.control(&Command::Pause { vm: 101 });
+    }
     node
 }
 

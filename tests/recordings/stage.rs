@@ -155,7 +155,7 @@ pub(crate) fn node(
         scenario.node.cpus = 8;
         scenario.node.memory_mib = 24_105;
         scenario.node.update_ms = UPDATE_MS;
-        let every_s = if circumstances.no_quorum {
+        let every_s = if circumstances.pvestatd {
             PVESTATD_S
         } else {
             NEVER_S
