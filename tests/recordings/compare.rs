@@ -35,6 +35,13 @@ const SAME_EVERYWHERE: &[&str] = &[
 /// Runs the recorded command on a node in the recorded state. Returns the differences.
 pub(crate) fn differences(recording: &Recording) -> Vec<String> {
     let stage = Stage::set(recording);
+    if let (Some(vmid), Some(expected)) = (recording.vmid(), &recording.qemu_before) {
+        let mut before = Vec::new();
+        qemu_differences(&mut before, expected, &qemu_state(&stage.node, vmid), false);
+        if !before.is_empty() {
+            return before;
+        }
+    }
     let run = run(&stage.node, recording);
     let mut found = output_differences(recording, &run);
     let Some(vmid) = recording.vmid() else {

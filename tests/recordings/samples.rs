@@ -9,7 +9,7 @@ use crate::compare::{differ, normal, shape};
 use crate::recording::directory;
 use crate::stage::{Circumstances, node, wait_for_pvestatd};
 use crate::support::scenario::{Command, MonitorState};
-use crate::support::{Node, eventually};
+use crate::support::{Node, Run, eventually};
 
 /// The state in which an answer was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,287 +49,68 @@ enum Equal {
     Points,
 }
 
-/// File, command, state, comparison.
-type Sample = (&'static str, &'static str, State, Equal);
+/// One compared answer.
+struct Sample {
+    file: &'static str,
+    state: State,
+    equal: Equal,
+    command: &'static str,
+}
 
-const SAMPLES: &[Sample] = &[
-    (
-        "07-config-current-with-pending.json",
-        "pvesh get /nodes/vm/qemu/101/config --current 1 --output-format json",
-        State::Config("07-config-file-with-PENDING.conf"),
-        Equal::Values,
-    ),
-    (
-        "07-config-with-pending.json",
-        "pvesh get /nodes/vm/qemu/101/config --output-format json",
-        State::Config("07-config-file-with-PENDING.conf"),
-        Equal::Values,
-    ),
-    (
-        "07-pending.json",
-        "pvesh get /nodes/vm/qemu/101/pending --output-format json",
-        State::Config("07-config-file-with-PENDING.conf"),
-        Equal::Values,
-    ),
-    (
-        "15-pending.json",
-        "pvesh get /nodes/vm/qemu/101/pending --output-format json",
-        State::Config("15-config-after.conf"),
-        Equal::Values,
-    ),
-    (
-        "17-status-current-paused.json",
-        "pvesh get /nodes/vm/qemu/101/status/current --output-format json",
-        State::Paused,
-        Equal::Shape,
-    ),
-    (
-        "30-resources-locked.json",
-        "pvesh get /cluster/resources --type vm --output-format json",
-        State::Config("30-config-locked.conf"),
-        Equal::Shape,
-    ),
-    (
-        "30-status-current-locked.json",
-        "pvesh get /nodes/vm/qemu/101/status/current --output-format json",
-        State::Config("30-config-locked.conf"),
-        Equal::Shape,
-    ),
-    (
-        "40-qmp-socket-dead-resources.json",
-        "pvesh get /cluster/resources --type vm --output-format json",
-        State::Refusing,
-        Equal::Shape,
-    ),
-    (
-        "42-status-shares0.json",
-        "pvesh get /nodes/vm/qemu/101/status/current --output-format json",
-        State::SharesZero,
-        Equal::Shape,
-    ),
-    (
-        "50-resources-with-other-node.json",
-        "pvesh get /cluster/resources --type vm --output-format json",
-        State::OtherNode,
-        Equal::Shape,
-    ),
-    (
-        "52-resources-with-ha.json",
-        "pvesh get /cluster/resources --type vm --output-format json",
-        State::HighAvailability,
-        Equal::Shape,
-    ),
-    (
-        "52-status-ha-managed.json",
-        "pvesh get /nodes/vm/qemu/103/status/current --output-format json",
-        State::HighAvailability,
-        Equal::Shape,
-    ),
-    (
-        "60-noquorum-cluster-status.json",
-        "pvesh get /cluster/status --output-format json",
-        State::NoQuorum,
-        Equal::Shape,
-    ),
-    (
-        "60-noquorum-nodes.json",
-        "pvesh get /nodes --output-format json",
-        State::NoQuorum,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/cluster-resources-vm.json",
-        "pvesh get /cluster/resources --type vm --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/cluster-resources.json",
-        "pvesh get /cluster/resources --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/cluster-status.json",
-        "pvesh get /cluster/status --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/node-status.json",
-        "pvesh get /nodes/localhost/status --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/nodes-qemu-full.json",
-        "pvesh get /nodes/vm/qemu --full 1 --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/nodes-qemu.json",
-        "pvesh get /nodes/vm/qemu --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/nodes.json",
-        "pvesh get /nodes --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/pvesh-bad-path.stderr",
-        "pvesh get /nodes/vm/qemuX --output-format json",
-        State::Base,
-        Equal::Text,
-    ),
-    (
-        "samples-base/pvesh-missing-node.stderr",
-        "pvesh get /nodes/nosuch/qemu --output-format json",
-        State::Base,
-        Equal::Text,
-    ),
-    (
-        "samples-base/pvesh-missing-vm.stderr",
-        "pvesh get /nodes/vm/qemu/999/status/current --output-format json",
-        State::Base,
-        Equal::Text,
-    ),
-    (
-        "samples-base/qemu-101-config-current.json",
-        "pvesh get /nodes/vm/qemu/101/config --current 1 --output-format json",
-        State::Base,
-        Equal::Values,
-    ),
-    (
-        "samples-base/qemu-101-config.json",
-        "pvesh get /nodes/vm/qemu/101/config --output-format json",
-        State::Base,
-        Equal::Values,
-    ),
-    (
-        "samples-base/qemu-101-pending.json",
-        "pvesh get /nodes/vm/qemu/101/pending --output-format json",
-        State::Base,
-        Equal::Values,
-    ),
-    (
-        "samples-base/qemu-101-status-current.json",
-        "pvesh get /nodes/vm/qemu/101/status/current --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/qemu-102-config-current.json",
-        "pvesh get /nodes/vm/qemu/102/config --current 1 --output-format json",
-        State::Base,
-        Equal::Values,
-    ),
-    (
-        "samples-base/qemu-102-config.json",
-        "pvesh get /nodes/vm/qemu/102/config --output-format json",
-        State::Base,
-        Equal::Values,
-    ),
-    (
-        "samples-base/qemu-102-pending.json",
-        "pvesh get /nodes/vm/qemu/102/pending --output-format json",
-        State::Base,
-        Equal::Values,
-    ),
-    (
-        "samples-base/qemu-102-status-current.json",
-        "pvesh get /nodes/vm/qemu/102/status/current --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/qemu-103-config-current.json",
-        "pvesh get /nodes/vm/qemu/103/config --current 1 --output-format json",
-        State::Base,
-        Equal::Bytes,
-    ),
-    (
-        "samples-base/qemu-103-config.json",
-        "pvesh get /nodes/vm/qemu/103/config --output-format json",
-        State::Base,
-        Equal::Bytes,
-    ),
-    (
-        "samples-base/qemu-103-pending.json",
-        "pvesh get /nodes/vm/qemu/103/pending --output-format json",
-        State::Base,
-        Equal::Bytes,
-    ),
-    (
-        "samples-base/qemu-103-status-current.json",
-        "pvesh get /nodes/vm/qemu/103/status/current --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/qemu-104-config-current.json",
-        "pvesh get /nodes/vm/qemu/104/config --current 1 --output-format json",
-        State::Base,
-        Equal::Bytes,
-    ),
-    (
-        "samples-base/qemu-104-config.json",
-        "pvesh get /nodes/vm/qemu/104/config --output-format json",
-        State::Base,
-        Equal::Bytes,
-    ),
-    (
-        "samples-base/qemu-104-pending.json",
-        "pvesh get /nodes/vm/qemu/104/pending --output-format json",
-        State::Base,
-        Equal::Bytes,
-    ),
-    (
-        "samples-base/qemu-104-status-current.json",
-        "pvesh get /nodes/vm/qemu/104/status/current --output-format json",
-        State::Base,
-        Equal::Shape,
-    ),
-    (
-        "samples-base/qm-config-101.json",
-        "qm config 101",
-        State::Base,
-        Equal::Text,
-    ),
-    (
-        "samples-base/qm-list.json",
-        "qm list",
-        State::Base,
-        Equal::Text,
-    ),
-    (
-        "samples-base/qm-pending-101.json",
-        "qm pending 101",
-        State::Base,
-        Equal::Text,
-    ),
-    (
-        "samples-base/qm-status-101-verbose.json",
-        "qm status 101 --verbose",
-        State::Base,
-        Equal::Fields,
-    ),
-    (
-        "samples-base/rrddata-hour.json",
-        "pvesh get /nodes/vm/qemu/101/rrddata --timeframe hour --output-format json",
-        State::Base,
-        Equal::Points,
-    ),
-    (
-        "samples-base/version.json",
-        "pvesh get /version --output-format json",
-        State::Base,
-        Equal::Values,
-    ),
-];
+/// The table in `samples.txt`.
+fn samples() -> Vec<Sample> {
+    let lines = include_str!("samples.txt").lines();
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .map(Sample::parse)
+        .collect()
+}
+
+impl Sample {
+    fn parse(line: &'static str) -> Self {
+        let mut rest = line;
+        let mut word = || {
+            let (word, after) = rest.split_once(' ').unwrap();
+            rest = after.trim_start();
+            word
+        };
+        let (file, state, equal) = (word(), word(), word());
+        let state = match state {
+            "base" => State::Base,
+            "ha" => State::HighAvailability,
+            "no-quorum" => State::NoQuorum,
+            "other-node" => State::OtherNode,
+            "paused" => State::Paused,
+            "refusing" => State::Refusing,
+            "shares-0" => State::SharesZero,
+            config => State::Config(config),
+        };
+        let equal = match equal {
+            "bytes" => Equal::Bytes,
+            "fields" => Equal::Fields,
+            "points" => Equal::Points,
+            "shape" => Equal::Shape,
+            "text" => Equal::Text,
+            "values" => Equal::Values,
+            other => panic!("samples.txt: {other}"),
+        };
+        Self {
+            file,
+            state,
+            equal,
+            command: rest,
+        }
+    }
+
+    fn run(&self, node: &Node) -> Run {
+        let mut words: Vec<&str> = self.command.split(' ').collect();
+        if words.remove(0) == "qm" {
+            return node.qm(words);
+        }
+        words.extend(["--output-format", "json"]);
+        node.pvesh(words)
+    }
+}
 
 /// Exit codes of the failing ones, from `samples-base/timings.txt`; all others succeeded.
 const CODES: &[(&str, i32)] = &[
@@ -356,12 +137,12 @@ const BELONGING: &[&str] = &[
 
 /// Whether a sample is, or belongs to, this file.
 pub(crate) fn covers(name: &str) -> bool {
-    SAMPLES.iter().any(|(file, ..)| *file == name) || BELONGING.contains(&name)
+    samples().iter().any(|sample| sample.file == name) || BELONGING.contains(&name)
 }
 
 /// How many answers are compared.
 pub(crate) fn count() -> usize {
-    SAMPLES.len()
+    samples().len()
 }
 
 fn text_of(file: &str) -> String {
@@ -413,39 +194,31 @@ fn stage(state: State) -> Node {
 #[test]
 fn whole_answers_have_the_recorded_fields_and_values() {
     let mut found = Vec::new();
-    let mut states: Vec<State> = Vec::new();
-    SAMPLES.iter().for_each(|(_, _, state, _)| {
-        if !states.contains(state) {
-            states.push(*state);
+    let mut nodes: Vec<(State, Node)> = Vec::new();
+    for sample in samples() {
+        if !nodes.iter().any(|(state, _)| *state == sample.state) {
+            nodes.clear();
+            nodes.push((sample.state, stage(sample.state)));
         }
-    });
-    for state in states {
-        let node = stage(state);
-        for (file, command, _, equal) in SAMPLES.iter().filter(|(_, _, other, _)| *other == state) {
-            let mut words = command.split(' ');
-            let run = if words.next() == Some("qm") {
-                node.qm(words)
-            } else {
-                node.pvesh(words)
-            };
-            let code = CODES
-                .iter()
-                .find(|(name, _)| name == file)
-                .map_or(0, |(_, code)| *code);
-            differ(
-                &mut found,
-                &format!("{file}, exit code"),
-                &Some(code),
-                &run.code,
-            );
-            let recorded = text_of(file);
-            if code != 0 {
-                differ(&mut found, file, &recorded, &run.stderr);
-            } else {
-                let [recorded, simulated] =
-                    [recorded.as_str(), run.stdout.as_str()].map(|text| comparable(text, *equal));
-                differ(&mut found, file, &recorded, &simulated);
-            }
+        let Sample { file, equal, .. } = sample;
+        let run = sample.run(&nodes[0].1);
+        let code = CODES
+            .iter()
+            .find(|(name, _)| *name == file)
+            .map_or(0, |(_, code)| *code);
+        differ(
+            &mut found,
+            &format!("{file}, exit code"),
+            &Some(code),
+            &run.code,
+        );
+        let recorded = text_of(file);
+        if code != 0 {
+            differ(&mut found, file, &recorded, &run.stderr);
+        } else {
+            let (recorded, simulated) =
+                (comparable(&recorded, equal), comparable(&run.stdout, equal));
+            differ(&mut found, file, &recorded, &simulated);
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -454,7 +227,7 @@ fn whole_answers_have_the_recorded_fields_and_values() {
 fn comparable(text: &str, equal: Equal) -> Value {
     match equal {
         Equal::Text => json!(normal(text)),
-        Equal::Fields => text.lines().map(|line| shape_of_line(line)).collect(),
+        Equal::Fields => text.lines().map(shape_of_line).collect(),
         _ => {
             let data: Value =
                 serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));

@@ -196,13 +196,11 @@ impl Session {
 
     /// Lets the faults strike that were asked for at this point.
     pub(crate) fn reach(&self, point: Point) -> Done<()> {
-        let effects = self
+        let effect = self
             .faults
             .at(point)
             .map_err(|error| Failure::died(format!("pve-sim: {error:#}")))?;
-        effects
-            .into_iter()
-            .try_for_each(|effect| self.suffer(effect))
+        effect.map_or(Ok(()), |effect| self.suffer(effect))
     }
 
     /// Whether options stay pending this time, on request.
