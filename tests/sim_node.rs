@@ -68,7 +68,9 @@ fn qmp_answers_have_the_recorded_shapes() {
         ("query-memory-size-summary", json!({})),
         ("query-version", json!({})),
     ];
-    let recorded = recording(include_str!("recordings/qmp-balloon-and-guest-stats.json"));
+    let recorded = recording(include_str!(
+        "data/recordings/qmp-balloon-and-guest-stats.json"
+    ));
     assert_eq!(recorded.len(), asked.len());
     for ((command, arguments), expected) in asked.into_iter().zip(recorded) {
         let reply = monitor.ask(command, arguments).unwrap();
@@ -86,7 +88,7 @@ fn a_vm_without_a_balloon_answers_as_recorded() {
         .set("kvm", 0);
     let node = Node::with([vm]);
     let mut monitor = node.monitor(102);
-    let recorded = recording(include_str!("recordings/qmp-no-balloon-device.json"));
+    let recorded = recording(include_str!("data/recordings/qmp-no-balloon-device.json"));
     let replies = [
         monitor.ask("query-balloon", json!({})).unwrap(),
         monitor.ask("qom-get", guest_stats()).unwrap(),
