@@ -435,3 +435,23 @@ fn without_quorum_a_command_fails_before_it_touches_qemu() {
     assert!(run.stderr.contains("Permission denied"), "{}", run.stderr);
     assert_eq!(node.vm(101).vcpus, 1);
 }
+
+#[test]
+fn a_command_that_cannot_be_carried_out_is_set_aside_with_the_reason() {
+    let node = Node::with([Vm::new(101)]);
+    let control = "var/lib/pve-sim/control";
+    node.write(
+        &format!("{control}/a.json"),
+        r#"{"do": "pause", "vm": 999}"#,
+    );
+    node.write(&format!("{control}/b.json"), r#"{"do": "dance"}"#);
+    for (name, reason) in [
+        ("a", "VM 999 not running"),
+        ("b", "unknown variant `dance`"),
+    ] {
+        let rejected = format!("{control}/{name}.rejected");
+        eventually("it is set aside", || node.path(&rejected).exists());
+        assert!(node.read(&rejected).contains(reason), "{name}");
+    }
+    assert!(node.vm(101).executing);
+}

@@ -19,6 +19,7 @@ mod pmxcfs;
 mod qmp;
 mod report;
 pub(crate) mod scenario;
+mod start;
 mod state;
 pub(crate) mod truth;
 mod vm;
