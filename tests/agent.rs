@@ -68,7 +68,12 @@ fn memory_follows_need_and_the_takeover_is_told_once() {
     eventually("the agent watches", || {
         code(&daemon, 101, "memory") == "fits"
     });
-    let ramp = Ramp { from: 1200.0, to: 6000.0, over_s: 24.0, after_s: 0.0 };
+    let ramp = Ramp {
+        from: 1200.0,
+        to: 6000.0,
+        over_s: 24.0,
+        after_s: 0.0,
+    };
     node.set_load(101, |load| load.memory_mib = Curve::Ramp(ramp));
     eventually("the balloon lets the guest have it", || {
         node.vm(101).balloon_mib > 6000

@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use super::clock::unix_millis;
-use super::machine::{Config, MIB, memory_mib};
+use super::machine::{Config, MIB};
+use super::start::memory_mib;
 use super::state::Node;
 use super::truth::{NodeTruth, Truth, VmTruth};
 use super::vm::Vm;
