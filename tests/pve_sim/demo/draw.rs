@@ -146,7 +146,7 @@ pub(crate) fn summary(board: &Board) -> String {
         percent(cpu_short),
         percent(memory_short),
         board.truth.vms.len(),
-        total(|vm| vm.oom_kills as f64),
+        oom_kills(board),
         economy(&sums.cpu, sums.looks, "cores", 1.0),
         economy(&sums.memory, sums.looks, "GiB", 1024.0),
         commands("qm"),
@@ -154,6 +154,19 @@ pub(crate) fn summary(board: &Board) -> String {
         sums.agent_cpu_s,
         board.age(),
     )
+}
+
+/// How many, and whose.
+fn oom_kills(board: &Board) -> String {
+    let struck = board.truth.vms.iter().filter(|(_, vm)| vm.oom_kills > 0);
+    let told: Vec<String> = struck
+        .map(|(id, vm)| format!("{} in VM {id} ({})", vm.oom_kills, vm.name))
+        .collect();
+    if told.is_empty() {
+        "none".to_owned()
+    } else {
+        told.join(", ")
+    }
 }
 
 /// Slack against static sizing: what lies idle, on average, with each VM held at its own peak all the time.
