@@ -445,3 +445,6 @@ impl Lane {
         Some(News::Failing(why.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

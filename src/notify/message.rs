@@ -358,3 +358,6 @@ fn repeated(more: u32) -> String {
         _ => format!(" (and {more} more like it)"),
     }
 }
+
+#[cfg(test)]
+mod tests;

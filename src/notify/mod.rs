@@ -29,6 +29,8 @@ mod settings;
 mod smtp;
 mod spool;
 mod template;
+#[cfg(test)]
+mod testing;
 mod topic;
 mod webhook;
 mod wording;

@@ -98,3 +98,6 @@ impl Preset {
         webhook.max_text = webhook.max_text.or(self.max_text);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -386,3 +386,6 @@ fn set_aside(path: &Path) {
         Err(error) => tracing::warn!("{} is damaged: {error}", path.display()),
     }
 }
+
+#[cfg(test)]
+mod tests;
