@@ -1,10 +1,25 @@
 //! The admin's file, `/etc/vm-autoscale/config.yaml`: its schema, units and checks, and the effective settings of one VM.
 //!
-//! Reads its own file and nothing else.
+//! Reads its own file and nothing else. The way of a file: `parse` makes a tree in which every node knows its place,
+//! `file` walks it by the schema with the help of `section`, `resolve` fills in defaults and remembers where each value
+//! came from, `check` looks for what does not fit together. All faults are reported at once.
 
+mod check;
+mod fault;
+mod file;
+mod load;
+mod notify;
+mod parse;
+mod resolve;
+mod section;
 mod settings;
+mod units;
 
+pub use fault::{Fault, Invalid, LoadError, Place, Source};
+pub use file::known_keys;
+pub use load::{Loaded, load, read};
+pub use resolve::{Effective, NoProfile, Origin, Provenance};
 pub use settings::{
     Cooldown, CpuMethod, CpuSettings, HostLimits, MemoryMethod, MemorySettings, Mode, PolicyKind,
-    ResourceSettings, Select, Selection, Settings, VmSettings,
+    ResourceSettings, Select, Selection, Settings, VmEntry, VmSettings,
 };

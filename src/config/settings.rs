@@ -16,8 +16,8 @@ pub struct Settings {
     pub select: Select,
     /// Settings by profile; `default` is always there.
     pub profiles: BTreeMap<String, VmSettings>,
-    /// Settings of single VMs, resolved over their profile.
-    pub vms: BTreeMap<VmId, VmSettings>,
+    /// VMs that have a section of their own.
+    pub vms: BTreeMap<VmId, VmEntry>,
     /// What the node keeps for itself.
     pub host: HostLimits,
 }
@@ -31,6 +31,15 @@ pub struct Select {
     pub vms: BTreeSet<VmId>,
     /// These VMs never are.
     pub exclude: BTreeSet<VmId>,
+}
+
+/// A VM's own section, resolved over each profile that the VM can follow.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VmEntry {
+    /// The profile that the section names. Without one the VM's tag picks it.
+    pub profile: Option<String>,
+    /// The effective settings by profile, or why the section and the profile do not fit together.
+    pub by_profile: BTreeMap<String, Result<VmSettings, String>>,
 }
 
 /// What the settings say of one VM.
@@ -233,25 +242,30 @@ impl Settings {
         if self.select.exclude.contains(&id) {
             return Selection::No;
         }
-        let named = self.profile_in_tags(tags);
-        if let Some(settings) = self.vms.get(&id) {
-            let listed = self.select.vms.contains(&id) || named.is_some();
-            return if listed {
-                Selection::Managed(settings)
-            } else {
-                Selection::No
-            };
+        let tagged = self.profile_in_tags(tags);
+        if tagged.is_none() && !self.select.vms.contains(&id) {
+            return Selection::No;
         }
-        let profile = match named {
-            Some(profile) => profile,
-            None if self.select.vms.contains(&id) => "default",
-            None => return Selection::No,
-        };
-        match self.profiles.get(profile) {
-            Some(settings) => Selection::Managed(settings),
-            None => Selection::Unusable(format!(
+        let entry = self.vms.get(&id);
+        let profile = entry
+            .and_then(|entry| entry.profile.as_deref())
+            .or(tagged)
+            .unwrap_or("default");
+        let missing = || {
+            Selection::Unusable(format!(
                 "its tag asks for the profile {profile:?}, which does not exist"
-            )),
+            ))
+        };
+        match entry {
+            None => self
+                .profiles
+                .get(profile)
+                .map_or_else(missing, Selection::Managed),
+            Some(entry) => match entry.by_profile.get(profile) {
+                Some(Ok(settings)) => Selection::Managed(settings),
+                Some(Err(why)) => Selection::Unusable(why.clone()),
+                None => missing(),
+            },
         }
     }
 

@@ -1,0 +1,232 @@
+//! `check-config`: whether the file is right, what is wrong with it, and what is in force with where it came from.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::output::OutputFormat;
+use crate::config::{self, Effective, Fault, LoadError, Loaded, NoProfile, Origin, Source};
+use crate::domain::VmId;
+
+/// Check the configuration file and show what is in force.
+///
+/// Shows every fault with its place and what to write instead. Exits with 0 if the file is right, with 1 if it has
+/// faults, with 3 if it can be used but has warnings.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CheckConfig {
+    /// Show the settings of this VM and where each comes from.
+    #[arg(long, value_name = "VMID")]
+    pub vm: Option<VmId>,
+    /// With --vm: as if its tag picked this profile.
+    #[arg(long, value_name = "NAME", requires = "vm")]
+    pub profile: Option<String>,
+    /// The file to check, if not the one in use.
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// What the check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckResult {
+    /// Nothing to say against it.
+    Valid,
+    /// It can be used, but something is probably not meant so.
+    Warnings,
+    /// It cannot be used.
+    Faulty,
+}
+
+impl CheckResult {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Valid => 0,
+            Self::Warnings => 3,
+            Self::Faulty => 1,
+        }
+    }
+}
+
+/// What is printed, for programs.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    file: &'a Path,
+    result: CheckResult,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    faults: &'a [Fault],
+    warnings: &'a [Fault],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    effective: Vec<Effective>,
+}
+
+/// Why the command could not do what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The profile that `--profile` names does not exist.
+    #[error("{0}; the file has: {1}")]
+    NoProfile(NoProfile, String),
+    /// Nothing could be written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Checks `args.file`, or else `in_use`, and prints the result to `out`. Colours are always written; a stream that
+/// strips them where they are not wanted is the caller's part.
+///
+/// # Errors
+/// The profile of `--profile` does not exist, or `out` cannot be written to.
+pub fn run(
+    args: &CheckConfig,
+    in_use: &Path,
+    format: OutputFormat,
+    out: &mut dyn Write,
+) -> Result<CheckResult, CheckError> {
+    let file = args.file.as_deref().unwrap_or(in_use);
+    match config::load(file) {
+        Ok(loaded) => usable(args, file, &loaded, format, out),
+        Err(error) => {
+            let report = Report {
+                file,
+                result: CheckResult::Faulty,
+                error: error.faults().is_empty().then(|| error.to_string()),
+                faults: error.faults(),
+                warnings: &[],
+                effective: Vec::new(),
+            };
+            format.print(out, &report, |out| print_faults(out, &error))?;
+            Ok(CheckResult::Faulty)
+        }
+    }
+}
+
+fn usable(
+    args: &CheckConfig,
+    file: &Path,
+    loaded: &Loaded,
+    format: OutputFormat,
+    out: &mut dyn Write,
+) -> Result<CheckResult, CheckError> {
+    let effective = match args.vm {
+        None => loaded.provenance.node().to_vec(),
+        Some(id) => loaded
+            .provenance
+            .vm(id, args.profile.as_deref())
+            .map_err(|error| CheckError::NoProfile(error, profiles(loaded)))?,
+    };
+    let result = match loaded.warnings.is_empty() {
+        true => CheckResult::Valid,
+        false => CheckResult::Warnings,
+    };
+    let report = Report {
+        file,
+        result,
+        error: None,
+        faults: &[],
+        warnings: &loaded.warnings,
+        effective,
+    };
+    format.print(out, &report, |out| {
+        print_findings(out, file, &loaded.source, &loaded.warnings, "warning")?;
+        print_summary(out, &report, loaded)?;
+        print_heading(out, args, loaded)?;
+        print_table(out, &report.effective)
+    })?;
+    Ok(result)
+}
+
+fn profiles(loaded: &Loaded) -> String {
+    let names: Vec<_> = loaded.settings.profiles.keys().cloned().collect();
+    names.join(", ")
+}
+
+fn print_faults(out: &mut dyn Write, error: &LoadError) -> io::Result<()> {
+    match error {
+        LoadError::Invalid(invalid) => {
+            let (file, source) = (&invalid.file, &invalid.source_text);
+            print_findings(out, file, source, &invalid.faults, "fault")?;
+            let count = counted(invalid.faults.len(), "fault");
+            let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+            writeln!(out, "{red}{}: {count}{red:#}", file.display())
+        }
+        other => writeln!(out, "{other}"),
+    }
+}
+
+fn print_findings(
+    out: &mut dyn Write,
+    file: &Path,
+    source: &Source,
+    findings: &[Fault],
+    kind: &str,
+) -> io::Result<()> {
+    let color = match kind {
+        "fault" => AnsiColor::Red,
+        _ => AnsiColor::Yellow,
+    };
+    for finding in findings {
+        writeln!(out, "{}", source.render(file, finding, color))?;
+    }
+    Ok(())
+}
+
+fn print_summary(out: &mut dyn Write, report: &Report<'_>, loaded: &Loaded) -> io::Result<()> {
+    let (color, word) = match report.result {
+        CheckResult::Valid => (AnsiColor::Green, "valid".to_owned()),
+        _ => {
+            let count = counted(report.warnings.len(), "warning");
+            (AnsiColor::Yellow, format!("usable, with {count}"))
+        }
+    };
+    let style = Style::new().bold().fg_color(Some(color.into()));
+    let profiles = counted(loaded.settings.profiles.len(), "profile");
+    let vms = match loaded.settings.vms.len() {
+        1 => "1 VM with a section of its own".to_owned(),
+        n => format!("{n} VMs with a section of their own"),
+    };
+    let file = report.file.display();
+    writeln!(out, "{style}{file}: {word}{style:#} ({profiles}, {vms})")
+}
+
+fn print_heading(out: &mut dyn Write, args: &CheckConfig, loaded: &Loaded) -> io::Result<()> {
+    match args.vm {
+        None => writeln!(
+            out,
+            "\nThe node's own settings (one VM's: --vm VMID; profiles: {}):",
+            profiles(loaded)
+        ),
+        Some(id) => {
+            writeln!(out, "\nVM {id}, if it is selected:")?;
+            if loaded.settings.select.exclude.contains(&id) {
+                writeln!(out, "(it is not: select.exclude lists it)")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn print_table(out: &mut dyn Write, effective: &[Effective]) -> io::Result<()> {
+    let width = |text: fn(&Effective) -> &str| {
+        let widths = effective.iter().map(|e| text(e).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (keys, values) = (width(|e| &e.key), width(|e| &e.value));
+    for Effective { key, value, from } in effective {
+        let style = match from {
+            Origin::BuiltIn => Style::new().dimmed(),
+            Origin::File { .. } => Style::new(),
+        };
+        writeln!(out, "  {key:keys$}  {value:values$}  {style}{from}{style:#}")?;
+    }
+    Ok(())
+}
+
+fn counted(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}

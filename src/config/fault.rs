@@ -1,0 +1,173 @@
+//! What is wrong with a file: where, what was expected, what to write. All of it at once.
+//!
+//! Two forms: one line a fault, fit for the journal, and one with the faulty source line for a person at a
+//! terminal. Neither ever shows a line or a value of a section that may hold secrets.
+
+use std::fmt;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::domain::sanitize;
+
+/// More faults than this are counted, not shown.
+const SHOWN: usize = 50;
+/// More characters of a source line than this are not shown.
+const LINE_WIDTH: usize = 100;
+
+/// A position in the file. Both count from 1; the column counts characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// One thing that is wrong, or, as a warning, that is probably not meant so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// The key that it is about, from the top: `profiles.default.cpu.max`. Empty for the file as a whole.
+    pub path: String,
+    /// What is wrong, without any value of a section that may hold secrets.
+    pub message: String,
+    /// What to write instead, where that is known.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.place.line, self.place.column)?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The text of a configuration file, and which of its lines nobody may be shown.
+///
+/// Its `Debug` form is empty, since the text can hold secrets.
+#[derive(Clone, Default)]
+pub struct Source {
+    text: String,
+    hidden: Vec<RangeInclusive<usize>>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source(…)")
+    }
+}
+
+impl Source {
+    pub(super) fn new(text: &str, hidden: Vec<RangeInclusive<usize>>) -> Self {
+        let text = text.to_owned();
+        Self { text, hidden }
+    }
+
+    /// The fault with its source line and a caret below the place, for a terminal. Styled with ANSI sequences, which
+    /// the writer strips where they are not wanted.
+    pub fn render(&self, file: &Path, fault: &Fault, color: AnsiColor) -> String {
+        let bold = Style::new().bold();
+        let mark = Style::new().bold().fg_color(Some(color.into()));
+        let mut text = format!("{bold}{}:{bold:#}{fault}\n", file.display());
+        if let Some((line, indent)) = self.line_at(fault.place) {
+            let number = fault.place.line.to_string();
+            let gutter = " ".repeat(number.len());
+            text += &format!(" {number} | {line}\n {gutter} | {indent}{mark}^{mark:#}\n");
+        }
+        text
+    }
+
+    /// The printable part of the line around `place`, and the blanks up to it.
+    fn line_at(&self, place: Place) -> Option<(String, String)> {
+        if self.hidden.iter().any(|lines| lines.contains(&place.line)) {
+            return None;
+        }
+        let line = self.text.lines().nth(place.line.checked_sub(1)?)?;
+        let column = place.column.saturating_sub(1);
+        let skip = column.saturating_sub(LINE_WIDTH / 2);
+        let shown: String = line
+            .chars()
+            .skip(skip)
+            .collect::<String>()
+            .replace('\t', " ");
+        let shown = sanitize(shown.trim_end(), LINE_WIDTH);
+        Some((shown, " ".repeat(column - skip)))
+    }
+}
+
+/// A configuration file that cannot be used. Prints one line a fault, safe for the journal.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is no such file.
+    #[error(
+        "{}: no such file. Create it (an empty file is valid and means every default), or name another one",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    /// There is such a thing, but it is no file that could hold a configuration.
+    #[error("{}: {why}", .file.display())]
+    Unfit {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It cannot be read.
+    #[error("{}: cannot be read: {source}", .file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It was read, and is wrong.
+    #[error(transparent)]
+    Invalid(Invalid),
+}
+
+impl LoadError {
+    /// The faults in it, in the order of their lines; none if the file could not be read at all.
+    pub fn faults(&self) -> &[Fault] {
+        match self {
+            Self::Invalid(invalid) => &invalid.faults,
+            _ => &[],
+        }
+    }
+}
+
+/// A configuration file with faults.
+#[derive(Debug, thiserror::Error)]
+pub struct Invalid {
+    /// Which file.
+    pub file: PathBuf,
+    /// At least one, in the order of their lines.
+    pub faults: Vec<Fault>,
+    /// What the file says.
+    pub source_text: Source,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, fault) in self.faults.iter().take(SHOWN).enumerate() {
+            let end = if n == 0 { "" } else { "\n" };
+            write!(f, "{end}{}:{fault}", self.file.display())?;
+        }
+        match self.faults.len().checked_sub(SHOWN) {
+            Some(more @ 1..) => write!(f, "\n{}: and {more} more", self.file.display()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The schema: every key that the file may have, with its unit and range. What is not written stays `None` here.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::notify;
+use super::parse;
+use super::section::{Report, Section, Written, WrittenList};
+use super::settings::{CpuMethod, MemoryMethod, Mode, PolicyKind};
+use super::units::{Choice, ProfileName, Scalar, Tag};
+use crate::domain::{Cores, Mib, Percent, VmId};
+
+/// More than once a second is no use: counters are sampled every second.
+const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+/// A day is the longest that the predecessor allowed.
+const COOLDOWN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
+/// A tenth of a core is the quota's grain. The upper end only catches typing errors: QEMU's q35 ends at 4096.
+const CORES: RangeInclusive<Cores> = Cores::milli(100)..=Cores::whole(4096);
+/// The least and the most that PVE gives a VM (`Mem.pm: $memory_fmt`, `get_max_mem`).
+const MEMORY: RangeInclusive<Mib> = Mib(16)..=Mib::gib(4096);
+const RESERVE: RangeInclusive<Mib> = Mib::ZERO..=Mib::gib(4096);
+const SHARE: RangeInclusive<Percent> = Percent::whole(0)..=Percent::whole(100);
+const PRIORITY: RangeInclusive<u32> = 0..=1000;
+
+impl Choice for Mode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("observe", Self::Observe),
+        ("recommend", Self::Recommend),
+        ("auto", Self::Auto),
+    ];
+}
+
+impl Choice for PolicyKind {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("adaptive", Self::Adaptive), ("threshold", Self::Threshold)];
+}
+
+impl Choice for CpuMethod {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("vcpus", Self::Vcpus),
+        ("cpulimit", Self::Cpulimit),
+        ("off", Self::Off),
+    ];
+}
+
+impl Choice for MemoryMethod {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("balloon", Self::Balloon),
+        ("dimm", Self::Dimm),
+        ("off", Self::Off),
+    ];
+}
+
+/// What the file says, and nothing more.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) check_interval: Option<Written<Duration>>,
+    pub(super) select: Select,
+    pub(super) profiles: BTreeMap<String, Layer>,
+    pub(super) vms: BTreeMap<VmId, VmLayer>,
+    pub(super) host: Host,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Select {
+    pub(super) tags: Option<WrittenList<Tag>>,
+    pub(super) vms: Option<WrittenList<VmId>>,
+    pub(super) exclude: Option<WrittenList<VmId>>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    pub(super) max_cpu: Option<Written<Percent>>,
+    pub(super) max_memory: Option<Written<Percent>>,
+    pub(super) reserve_memory: Option<Written<Mib>>,
+}
+
+/// What a VM's own section says: a layer over its profile, and which profile that is.
+#[derive(Debug, Clone)]
+pub(super) struct VmLayer {
+    pub(super) profile: Option<Written<ProfileName>>,
+    pub(super) layer: Layer,
+}
+
+/// What a profile or a VM's section says about how a VM is scaled.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Layer {
+    pub(super) mode: Option<Written<Mode>>,
+    pub(super) policy: Option<Written<PolicyKind>>,
+    pub(super) cpu: ResourceLayer<Cores, CpuMethod>,
+    pub(super) memory: ResourceLayer<Mib, MemoryMethod>,
+    pub(super) cooldown_up: Option<Written<Duration>>,
+    pub(super) cooldown_down: Option<Written<Duration>>,
+    pub(super) priority: Option<Written<u32>>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ResourceLayer<Q, M> {
+    pub(super) min: Option<Written<Q>>,
+    pub(super) max: Option<Written<Q>>,
+    pub(super) high: Option<Written<Percent>>,
+    pub(super) low: Option<Written<Percent>>,
+    pub(super) method: Option<Written<M>>,
+}
+
+impl<Q, M> Default for ResourceLayer<Q, M> {
+    fn default() -> Self {
+        Self {
+            min: None,
+            max: None,
+            high: None,
+            low: None,
+            method: None,
+        }
+    }
+}
+
+/// Reads the file from its root section.
+pub(super) fn read(mut root: Section<'_>) -> File {
+    let file = File {
+        check_interval: root.ranged("check_interval", INTERVAL),
+        select: select(root.section("select")),
+        profiles: root
+            .entries::<ProfileName>("profiles", "NAME")
+            .into_iter()
+            .map(|(name, mut section)| {
+                let layer = layer(&mut section);
+                section.finish();
+                (name.value.0, layer)
+            })
+            .collect(),
+        vms: root
+            .entries::<VmId>("vms", "VMID")
+            .into_iter()
+            .map(|(id, section)| (id.value, vm(section)))
+            .collect(),
+        host: host(root.section("host")),
+    };
+    notify::read(root.section("notify"));
+    root.finish();
+    file
+}
+
+fn select(mut section: Section<'_>) -> Select {
+    let select = Select {
+        tags: section.list("tags"),
+        vms: section.list("vms"),
+        exclude: section.list("exclude"),
+    };
+    section.finish();
+    select
+}
+
+fn host(mut section: Section<'_>) -> Host {
+    let host = Host {
+        max_cpu: section.ranged("max_cpu", SHARE),
+        max_memory: section.ranged("max_memory", SHARE),
+        reserve_memory: section.ranged("reserve_memory", RESERVE),
+    };
+    section.finish();
+    host
+}
+
+fn vm(mut section: Section<'_>) -> VmLayer {
+    let vm = VmLayer {
+        profile: section.value("profile"),
+        layer: layer(&mut section),
+    };
+    section.finish();
+    vm
+}
+
+fn layer(section: &mut Section<'_>) -> Layer {
+    let mode = section.value("mode");
+    let policy = section.value("policy");
+    let cpu = resource(section.section("cpu"), CORES);
+    let memory = resource(section.section("memory"), MEMORY);
+    let mut cooldown = section.section("cooldown");
+    let cooldown_up = cooldown.ranged("up", COOLDOWN);
+    let cooldown_down = cooldown.ranged("down", COOLDOWN);
+    cooldown.finish();
+    Layer {
+        mode,
+        policy,
+        cpu,
+        memory,
+        cooldown_up,
+        cooldown_down,
+        priority: section.ranged("priority", PRIORITY),
+    }
+}
+
+fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar>(
+    mut section: Section<'_>,
+    limits: RangeInclusive<Q>,
+) -> ResourceLayer<Q, M> {
+    let resource = ResourceLayer {
+        min: section.ranged("min", limits.clone()),
+        max: section.ranged("max", limits),
+        high: section.ranged("high", SHARE),
+        low: section.ranged("low", SHARE),
+        method: section.value("method"),
+    };
+    section.finish();
+    resource
+}
+
+/// Every key that the file may have, and what it expects: `profiles.NAME.cpu.max` → `a number of cores …`.
+pub fn known_keys() -> &'static BTreeMap<String, String> {
+    static KEYS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let report = Report::default();
+        if let Some(node) = parse::tree("{profiles: {default: {}}, vms: {100: {}}}", &report) {
+            read(Section::root(&node, &report));
+        }
+        report.keys()
+    })
+}

@@ -1,0 +1,112 @@
+//! Loading the file: from the disk to settings, or to everything that is wrong with it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::fault::{Fault, Invalid, LoadError, Place, Source};
+use super::parse;
+use super::resolve::{self, Provenance};
+use super::section::{Report, Section};
+use super::settings::Settings;
+
+/// A larger file is refused: a thousand VMs with a section each need a tenth of it.
+const SIZE_MAX: u64 = 1 << 20;
+
+/// A configuration that can be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What it says, every default filled in.
+    pub settings: Settings,
+    /// What is valid but probably not meant so, in the order of the lines.
+    pub warnings: Vec<Fault>,
+    /// Where each value came from.
+    pub provenance: Provenance,
+    /// What the file says, for showing the lines of the warnings.
+    pub source: Source,
+}
+
+/// Reads the file `path`.
+///
+/// # Errors
+/// It is missing, too large, no plain file, not readable, or has faults: then all of them.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => LoadError::Missing(path.to_owned()),
+        _ => LoadError::Unreadable {
+            file: path.to_owned(),
+            source,
+        },
+    };
+    let unfit = |why: &str| LoadError::Unfit {
+        file: path.to_owned(),
+        why: why.to_owned(),
+    };
+    // Asked before it is opened, since opening a pipe waits for its writer.
+    let what = std::fs::metadata(path).map_err(unreadable)?;
+    if !what.is_file() {
+        return Err(unfit("is not a plain file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(SIZE_MAX + 1).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > SIZE_MAX {
+        return Err(unfit(
+            "is larger than 1 MiB, which no configuration needs; is it the right file?",
+        ));
+    }
+    read(&bytes, path)
+}
+
+/// Reads the content of a file; `path` is its name in messages.
+///
+/// # Errors
+/// [`LoadError::Invalid`] with all faults.
+pub fn read(bytes: &[u8], path: &Path) -> Result<Loaded, LoadError> {
+    let invalid = |faults, source_text| {
+        LoadError::Invalid(Invalid {
+            file: path.to_owned(),
+            faults,
+            source_text,
+        })
+    };
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let fault = not_utf8(&bytes[..error.valid_up_to()]);
+            return Err(invalid(vec![fault], Source::default()));
+        }
+    };
+    let report = Report::default();
+    let resolved = parse::tree(text, &report).map(|root| {
+        let file = super::file::read(Section::root(&root, &report));
+        resolve::settings(file, &report)
+    });
+    let found = report.finish(text);
+    match resolved {
+        Some((settings, provenance)) if found.faults.is_empty() => Ok(Loaded {
+            settings,
+            warnings: found.warnings,
+            provenance,
+            source: found.source,
+        }),
+        _ => Err(invalid(found.faults, found.source)),
+    }
+}
+
+/// The fault at the first byte that is no UTF-8, which comes directly behind `valid`.
+fn not_utf8(valid: &[u8]) -> Fault {
+    let line_start = valid.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+    let line = valid.iter().filter(|b| **b == b'\n').count() + 1;
+    let before = String::from_utf8_lossy(&valid[line_start..]);
+    Fault {
+        place: Place {
+            line,
+            column: before.chars().count() + 1,
+        },
+        path: String::new(),
+        message: "not UTF-8 text".to_owned(),
+        hint: Some("save the file as UTF-8".to_owned()),
+    }
+}

@@ -1,0 +1,348 @@
+//! From what the file says to what is in force: a VM's section over its profile over the profile `default` over
+//! what is built in. Remembers for each value where it came from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+
+use super::check;
+use super::fault::Place;
+use super::file::{File, Layer, VmLayer};
+use super::section::{Report, Written, WrittenList};
+use super::settings::{
+    Cooldown, CpuSettings, HostLimits, MemorySettings, ResourceSettings, Select, Settings, VmEntry,
+    VmSettings,
+};
+use super::units::{Scalar, Tag, nearest};
+use crate::domain::VmId;
+
+/// The profile that every other one builds on.
+pub(super) const DEFAULT: &str = "default";
+
+/// Where an effective value came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Nobody wrote it.
+    BuiltIn,
+    /// It stands in the file.
+    File {
+        /// The key: `profiles.big.cpu.max`.
+        path: String,
+        /// Where.
+        #[serde(flatten)]
+        place: Place,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn => f.pad("built-in default"),
+            Self::File { path, place } => f.pad(&format!("{path}, line {}", place.line)),
+        }
+    }
+}
+
+/// One value that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Effective {
+    /// Its key, from the VM's section down: `cpu.max`. For the node's own settings from the top: `host.max_cpu`.
+    pub key: String,
+    /// The value as the file would write it.
+    pub value: String,
+    /// Where it came from.
+    pub from: Origin,
+}
+
+/// Where each value in force came from.
+#[derive(Debug, Clone)]
+pub struct Provenance {
+    file: File,
+    node: Vec<Effective>,
+}
+
+/// Why there is no effective setting to show.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no profile {0:?}")]
+pub struct NoProfile(String);
+
+impl Provenance {
+    /// The settings of the node itself.
+    pub fn node(&self) -> &[Effective] {
+        &self.node
+    }
+
+    /// The settings of the VM `id`, and where each came from; the first one is its profile.
+    ///
+    /// `tagged` is the profile that the VM's tag picks, if any; a profile in the VM's own section wins over it.
+    ///
+    /// # Errors
+    /// The profile does not exist.
+    pub fn vm(&self, id: VmId, tagged: Option<&str>) -> Result<Vec<Effective>, NoProfile> {
+        let own = self.file.vms.get(&id);
+        let written = own.and_then(|vm| vm.profile.as_ref());
+        let profile = written
+            .map(|profile| profile.value.0.as_str())
+            .or(tagged)
+            .unwrap_or(DEFAULT);
+        if profile != DEFAULT && !self.file.profiles.contains_key(profile) {
+            return Err(NoProfile(profile.to_owned()));
+        }
+        let mut all = vec![Effective {
+            key: "profile".to_owned(),
+            value: profile.to_owned(),
+            from: origin(written),
+        }];
+        all.extend(resolve(&self.file, profile, own.map(|vm| &vm.layer)).trace);
+        Ok(all)
+    }
+}
+
+/// The settings of one VM or profile and the way they came about.
+pub(super) struct Resolved {
+    pub(super) settings: VmSettings,
+    pub(super) trace: Vec<Effective>,
+}
+
+/// Fills in every default, and reports what does not fit together.
+pub(super) fn settings(file: File, report: &Report) -> (Settings, Provenance) {
+    let built_in = Settings::default();
+    let mut node = Pick::new(Vec::new());
+    let settings = Settings {
+        check_interval: node.take(
+            "check_interval",
+            file.check_interval.as_ref(),
+            built_in.check_interval,
+        ),
+        select: select(&file, &mut node, built_in.select),
+        profiles: profiles(&file, report),
+        vms: file
+            .vms
+            .iter()
+            .map(|(id, vm)| (*id, entry(&file, *id, vm, report)))
+            .collect(),
+        host: HostLimits {
+            max_cpu: node.take(
+                "host.max_cpu",
+                file.host.max_cpu.as_ref(),
+                built_in.host.max_cpu,
+            ),
+            max_memory: node.take(
+                "host.max_memory",
+                file.host.max_memory.as_ref(),
+                built_in.host.max_memory,
+            ),
+            reserve_memory: node.take(
+                "host.reserve_memory",
+                file.host.reserve_memory.as_ref(),
+                built_in.host.reserve_memory,
+            ),
+        },
+    };
+    check::selection(&file, report);
+    let node = node.trace;
+    (settings, Provenance { file, node })
+}
+
+fn select(file: &File, node: &mut Pick<'_>, built_in: Select) -> Select {
+    let written = &file.select;
+    let tags = built_in.tags.into_iter().map(Tag).collect();
+    let tags = node.list("select.tags", written.tags.as_ref(), tags);
+    let vms = built_in.vms.into_iter().collect();
+    let vms = node.list("select.vms", written.vms.as_ref(), vms);
+    let exclude = built_in.exclude.into_iter().collect();
+    let exclude = node.list("select.exclude", written.exclude.as_ref(), exclude);
+    Select {
+        tags: tags.into_iter().map(|tag| tag.0).collect(),
+        vms: vms.into_iter().collect(),
+        exclude: exclude.into_iter().collect(),
+    }
+}
+
+fn profiles(file: &File, report: &Report) -> BTreeMap<String, VmSettings> {
+    let names = file.profiles.keys().map(String::as_str);
+    names
+        .chain([DEFAULT])
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .map(|name| {
+            let resolved = resolve(file, name, None);
+            let owner = format!("profiles.{name}.");
+            check::report(&check::conflicts(&resolved), &owner, report);
+            check::warnings(&resolved, &owner, report);
+            (name.to_owned(), resolved.settings)
+        })
+        .collect()
+}
+
+/// A VM's section over the profile that it names, or else over every one that its tag may pick.
+fn entry(file: &File, id: VmId, vm: &VmLayer, report: &Report) -> VmEntry {
+    let owner = format!("vms.{id}.");
+    let named = vm.profile.as_ref().map(|profile| profile.value.0.as_str());
+    let known: BTreeSet<&str> = file
+        .profiles
+        .keys()
+        .map(String::as_str)
+        .chain([DEFAULT])
+        .collect();
+    let mut candidates = known.clone();
+    if let Some(profile) = &vm.profile {
+        let name = profile.value.0.as_str();
+        candidates.retain(|candidate| *candidate == name);
+        if candidates.is_empty() {
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => format!(
+                    "known: {}",
+                    known.into_iter().collect::<Vec<_>>().join(", ")
+                ),
+            };
+            let message = format!("there is no profile {name:?}");
+            report.fault(profile.place, &profile.path, &message, Some(hint));
+        }
+    }
+    let all: Vec<_> = candidates
+        .into_iter()
+        .map(|name| (name, resolve(file, name, Some(&vm.layer))))
+        .map(|(name, resolved)| (name, check::conflicts(&resolved), resolved))
+        .collect();
+    let usable = all.iter().any(|(_, conflicts, _)| conflicts.is_empty());
+    let mut by_profile = BTreeMap::new();
+    for (name, conflicts, resolved) in all {
+        if name == named.unwrap_or(DEFAULT) {
+            check::warnings(&resolved, &owner, report);
+            match usable {
+                // It may follow another profile, which only its tag will tell.
+                true => check::report_misfits(&conflicts, &owner, report),
+                false => check::report(&conflicts, &owner, report),
+            }
+        }
+        let settings = match conflicts.first() {
+            None => Ok(resolved.settings),
+            Some(conflict) => Err(format!(
+                "its own section does not fit the profile {name:?}: {}",
+                conflict.message
+            )),
+        };
+        by_profile.insert(name.to_owned(), settings);
+    }
+    VmEntry {
+        profile: named.map(str::to_owned),
+        by_profile,
+    }
+}
+
+/// The settings of `profile`, below those of `own` if there are such.
+pub(super) fn resolve(file: &File, profile: &str, own: Option<&Layer>) -> Resolved {
+    let named = (profile != DEFAULT).then(|| file.profiles.get(profile));
+    let layers = own
+        .into_iter()
+        .chain(named.flatten())
+        .chain(file.profiles.get(DEFAULT))
+        .collect();
+    let mut pick = Pick::new(layers);
+    let VmSettings {
+        mode,
+        policy,
+        cpu,
+        memory,
+        cooldown,
+        priority,
+        ..
+    } = VmSettings::default();
+    let settings = VmSettings {
+        profile: profile.to_owned(),
+        mode: pick.one("mode", |l| l.mode.as_ref(), mode),
+        policy: pick.one("policy", |l| l.policy.as_ref(), policy),
+        cpu: CpuSettings {
+            min: pick.one("cpu.min", |l| l.cpu.min.as_ref(), cpu.min),
+            max: pick.one("cpu.max", |l| l.cpu.max.as_ref(), cpu.max),
+            method: pick.one("cpu.method", |l| l.cpu.method.as_ref(), cpu.method),
+            rule: ResourceSettings {
+                high: pick.one("cpu.high", |l| l.cpu.high.as_ref(), cpu.rule.high),
+                low: pick.one("cpu.low", |l| l.cpu.low.as_ref(), cpu.rule.low),
+            },
+        },
+        memory: MemorySettings {
+            min: pick.one("memory.min", |l| l.memory.min.as_ref(), memory.min),
+            max: pick.one("memory.max", |l| l.memory.max.as_ref(), memory.max),
+            method: pick.one("memory.method", |l| l.memory.method.as_ref(), memory.method),
+            rule: ResourceSettings {
+                high: pick.one("memory.high", |l| l.memory.high.as_ref(), memory.rule.high),
+                low: pick.one("memory.low", |l| l.memory.low.as_ref(), memory.rule.low),
+            },
+        },
+        cooldown: Cooldown {
+            up: pick.one("cooldown.up", |l| l.cooldown_up.as_ref(), cooldown.up),
+            down: pick.one("cooldown.down", |l| l.cooldown_down.as_ref(), cooldown.down),
+        },
+        priority: pick.one("priority", |l| l.priority.as_ref(), priority),
+    };
+    let trace = pick.trace;
+    Resolved { settings, trace }
+}
+
+/// Takes each value from the first layer that has it, and notes where that was.
+struct Pick<'a> {
+    layers: Vec<&'a Layer>,
+    trace: Vec<Effective>,
+}
+
+impl<'a> Pick<'a> {
+    fn new(layers: Vec<&'a Layer>) -> Self {
+        let trace = Vec::new();
+        Self { layers, trace }
+    }
+
+    fn one<T: Scalar + Clone + 'a>(
+        &mut self,
+        key: &str,
+        get: impl Fn(&'a Layer) -> Option<&'a Written<T>>,
+        built_in: T,
+    ) -> T {
+        let written = self.layers.iter().find_map(|layer| get(layer));
+        self.take(key, written, built_in)
+    }
+
+    fn take<T: Scalar + Clone>(
+        &mut self,
+        key: &str,
+        written: Option<&Written<T>>,
+        built_in: T,
+    ) -> T {
+        let value = written.map_or(built_in, |written| written.value.clone());
+        self.trace.push(Effective {
+            key: key.to_owned(),
+            value: value.show(),
+            from: origin(written),
+        });
+        value
+    }
+
+    fn list<T: Scalar + Clone>(
+        &mut self,
+        key: &str,
+        written: Option<&WrittenList<T>>,
+        built_in: Vec<T>,
+    ) -> Vec<T> {
+        let value = written.map_or(built_in, |list| {
+            list.value.iter().map(|item| item.value.clone()).collect()
+        });
+        let shown: Vec<_> = value.iter().map(Scalar::show).collect();
+        self.trace.push(Effective {
+            key: key.to_owned(),
+            value: format!("[{}]", shown.join(", ")),
+            from: origin(written),
+        });
+        value
+    }
+}
+
+fn origin<T>(written: Option<&Written<T>>) -> Origin {
+    written.map_or(Origin::BuiltIn, |written| Origin::File {
+        path: written.path.clone(),
+        place: written.place,
+    })
+}
