@@ -167,10 +167,13 @@ fn print_findings(
         "fault" => AnsiColor::Red,
         _ => AnsiColor::Yellow,
     };
-    for finding in findings {
+    for finding in findings.iter().take(config::SHOWN) {
         writeln!(out, "{}", source.render(file, finding, color))?;
     }
-    Ok(())
+    match findings.len().checked_sub(config::SHOWN) {
+        Some(more @ 1..) => writeln!(out, "and {more} more\n"),
+        _ => Ok(()),
+    }
 }
 
 fn print_summary(out: &mut dyn Write, report: &Report<'_>, loaded: &Loaded) -> io::Result<()> {
@@ -203,6 +206,11 @@ fn print_heading(out: &mut dyn Write, args: &CheckConfig, loaded: &Loaded) -> io
             if loaded.settings.select.exclude.contains(&id) {
                 writeln!(out, "(it is not: select.exclude lists it)")?;
             }
+            let own = loaded.settings.vms.get(&id);
+            let open = own.is_none_or(|vm| vm.profile.is_none()) && args.profile.is_none();
+            if open && loaded.settings.profiles.len() > 1 {
+                writeln!(out, "(its tag may pick another profile: --profile NAME)")?;
+            }
             Ok(())
         }
     }
@@ -217,9 +225,12 @@ fn print_table(out: &mut dyn Write, effective: &[Effective]) -> io::Result<()> {
     for Effective { key, value, from } in effective {
         let style = match from {
             Origin::BuiltIn => Style::new().dimmed(),
-            Origin::File { .. } => Style::new(),
+            Origin::Tag | Origin::File { .. } => Style::new(),
         };
-        writeln!(out, "  {key:keys$}  {value:values$}  {style}{from}{style:#}")?;
+        writeln!(
+            out,
+            "  {key:keys$}  {value:values$}  {style}{from}{style:#}"
+        )?;
     }
     Ok(())
 }

@@ -10,12 +10,13 @@ mod file;
 mod load;
 mod notify;
 mod parse;
+mod report;
 mod resolve;
 mod section;
 mod settings;
 mod units;
 
-pub use fault::{Fault, Invalid, LoadError, Place, Source};
+pub use fault::{Fault, Invalid, LoadError, Place, SHOWN, Source};
 pub use file::known_keys;
 pub use load::{Loaded, load, read};
 pub use resolve::{Effective, NoProfile, Origin, Provenance};

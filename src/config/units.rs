@@ -163,7 +163,8 @@ impl Scalar for Cores {
             _ => return Err(None),
         };
         let milli = cores * 1000.0;
-        if milli.fract() == 0.0 && milli <= f64::from(u32::MAX) {
+        // 64.108 × 1000 is not quite whole in binary.
+        if (milli - milli.round()).abs() < 1e-6 && milli <= f64::from(u32::MAX) {
             Ok(Self::from_f64(cores))
         } else {
             Err(None)
@@ -208,7 +209,7 @@ impl Scalar for VmId {
 }
 
 /// A tag that opts a VM in. Kept in lower case, as PVE compares tags.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tag(pub(super) String);
 
 impl Scalar for Tag {
@@ -259,17 +260,24 @@ fn is_tag_byte(b: u8) -> bool {
     matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'+' | b'.')
 }
 
-/// A plain decimal number and what follows it, spaces between them dropped.
+/// A plain decimal number below a trillion and what follows it, spaces between them dropped.
 fn split_unit(text: &str) -> Option<(f64, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    Some((number.parse().ok()?, unit.trim()))
+    let number = number.parse().ok().filter(|number| *number < 1e12)?;
+    Some((number, unit.trim()))
 }
+
+/// No word of the schema is longer than half of this.
+const WORD_MAX: usize = 40;
 
 /// The word that was probably meant: at most every third letter differs.
 pub(super) fn nearest<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    if text.len() > WORD_MAX {
+        return None;
+    }
     let far = (text.chars().count() / 3).max(1);
     words
         .into_iter()
@@ -362,5 +370,17 @@ mod tests {
             assert_eq!(Tag::read(bad), Err(None), "{bad:?}");
         }
         assert_eq!(hint::<ProfileName>("Big Ones"), "write big-ones");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_shown_reads_back_as_the_same(mib in 0..1_u64 << 22, milli in 0..4_096_000_u32, ms in 0..86_400_000_u64, part in 0..=10_000_u32) {
+            assert_eq!(Mib::read(&Mib(mib).show()), Ok(Mib(mib)));
+            assert_eq!(Cores::read(&Cores::milli(milli).show()), Ok(Cores::milli(milli)));
+            let duration = Duration::from_millis(ms);
+            assert_eq!(Duration::read(&duration.show()), Ok(duration));
+            let percent = Percent::from_fraction(f64::from(part) / 10_000.0);
+            assert_eq!(Percent::read(&percent.show()), Ok(percent));
+        }
     }
 }
