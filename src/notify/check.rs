@@ -7,7 +7,6 @@ use jiff::tz::TimeZone;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
-use super::command::trusted;
 use super::http::NO_TLS;
 use super::lane::{Batch, Item};
 use super::message::Message;
@@ -25,15 +24,12 @@ pub struct Fault {
     pub key: &'static str,
     /// What is wrong, without any value that could be secret.
     pub message: String,
-    /// Whether the channel can work nevertheless, now or later: then it is a warning.
-    pub mild: bool,
 }
 
 fn fault(key: &'static str, message: impl Into<String>) -> Fault {
     Fault {
         key,
         message: message.into(),
-        mild: false,
     }
 }
 
@@ -44,15 +40,7 @@ pub fn faults(channel: &ChannelSettings) -> Vec<Fault> {
         Kind::Gotify(gotify) => faults.extend(address("url", &gotify.url.0)),
         Kind::Smtp(smtp) => faults.extend(mail(smtp)),
         Kind::Webhook(hook) => faults.extend(hook_faults(hook)),
-        Kind::Pve(_) => {}
-        Kind::Command(command) => {
-            if let Err(why) = trusted(&command.program) {
-                faults.push(Fault {
-                    mild: true,
-                    ..fault("program", why)
-                });
-            }
-        }
+        Kind::Pve(_) | Kind::Command(_) => {}
     }
     faults
 }
@@ -85,11 +73,18 @@ fn mail(smtp: &Smtp) -> Vec<Fault> {
             "a password would cross the network in the clear: use tls: starttls or tls: implicit",
         ));
     }
-    if smtp.from.parse::<Mailbox>().is_err() {
-        faults.push(fault(
+    match &smtp.from {
+        Some(from) if from.parse::<Mailbox>().is_err() => {
+            faults.push(fault(
+                "from",
+                "expected an address such as pve1@example.com",
+            ));
+        }
+        None if !is_loopback(&smtp.server) => faults.push(fault(
             "from",
-            "expected an address such as pve1@example.com",
-        ));
+            "a server other than localhost needs a sender such as pve1@example.com",
+        )),
+        _ => {}
     }
     if smtp.to.is_empty() {
         faults.push(fault("to", "expected at least one recipient"));
@@ -101,7 +96,7 @@ fn mail(smtp: &Smtp) -> Vec<Fault> {
 }
 
 /// Whether a server is this node itself.
-pub(super) fn is_loopback(server: &str) -> bool {
+pub fn is_loopback(server: &str) -> bool {
     let bare = server.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<std::net::IpAddr>() {
         Ok(address) => address.is_loopback(),
@@ -120,7 +115,7 @@ fn hook_faults(hook: &Webhook) -> Vec<Fault> {
             )),
         }
     }
-    let fields: Vec<(String, String)> = hook
+    let fields: BTreeMap<String, String> = hook
         .fields
         .keys()
         .map(|name| (name.clone(), "example".to_owned()))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::channel::{self, Answer, Sending};
 use super::message::Message;
-use super::program::{self, Program};
+use super::program;
 use super::settings::Command;
 
 /// Write permission of the group and of everybody else.
@@ -30,12 +30,7 @@ impl Channel {
         let json = serde_json::to_vec(message);
         let json = json.map_err(|error| Answer::refused(error.to_string()))?;
         let path = trusted(&self.settings.program).map_err(Answer::refused)?;
-        let program = Program {
-            path: &path,
-            args: &self.settings.args,
-            limit: self.timeout,
-        };
-        Ok(program::feed(&program, &json).await)
+        Ok(program::feed(&path, &self.settings.args, &json, self.timeout).await)
     }
 }
 

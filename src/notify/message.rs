@@ -36,7 +36,7 @@ pub struct Message {
     pub severity: Severity,
     /// One line.
     pub subject: String,
-    /// Plain text, lines of any length.
+    /// Plain text that goes with the subject, lines of any length.
     pub text: String,
     /// The same as an HTML document.
     #[serde(skip)]
@@ -192,8 +192,6 @@ impl Message {
         if let [told] = self.events.as_slice()
             && self.dropped.is_empty()
         {
-            lines.push(told.headline.clone());
-            lines.push(String::new());
             lines.extend(
                 told.facts
                     .iter()

@@ -48,15 +48,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 pub use channel::{Answer, Surroundings};
-pub use check::{Fault, faults};
+pub use check::{Fault, faults, is_loopback};
 pub use http::NO_TLS;
 pub use lane::Counts;
 pub use message::{Message, Told};
 pub use preset::{PRESETS, Preset};
 pub use secret::{Secret, SecretError, SecretSource};
 pub use settings::{
-    ChannelSettings, Command, Gotify, Heartbeat, Http, Kind, Login, Method, Pve, Route, Settings,
-    Signature, Smtp, SmtpTls, Templates, Webhook,
+    Address, ChannelSettings, Command, Gotify, Heartbeat, Http, Kind, Login, Method, Pve, Route,
+    Settings, Signature, Smtp, SmtpTls, Templates, Webhook,
 };
 pub use template::TemplateError;
 pub use topic::Topic;

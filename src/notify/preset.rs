@@ -38,41 +38,42 @@ const SLACK: Preset = Preset {
     name: "slack",
     fields: &[],
     url: "the address of the incoming webhook",
-    body: r#"{"text": {{ text|replace("&", "&amp;")|replace("<", "&lt;")|replace(">", "&gt;") }}}"#,
+    body: r#"{"text": {{ (subject ~ "\n\n" ~ text)|replace("&", "&amp;")|replace("<", "&lt;")|replace(">", "&gt;") }}}"#,
     max_text: Some(4_000),
 };
 
 /// Discord, "execute webhook" (<https://docs.discord.com/developers/resources/webhook#execute-webhook>): at most 2,000
-/// characters, and nobody is mentioned, whatever a VM is called.
+/// characters with the subject, nobody is mentioned and
+/// no text becomes a link, whatever a VM is called.
 const DISCORD: Preset = Preset {
     name: "discord",
     fields: &[],
     url: "the address of the webhook",
-    body: r#"{"content": {{ text }}, "allowed_mentions": {"parse": []}}"#,
-    max_text: Some(2_000),
+    body: r#"{"content": {{ (subject ~ "\n\n" ~ text)|replace("](", "] (") }}, "allowed_mentions": {"parse": []}}"#,
+    max_text: Some(1_800),
 };
 
 /// Microsoft Teams, a workflow that posts an adaptive card
-/// (<https://adaptivecards.io/explorer/TextBlock.html>).
+/// (<https://adaptivecards.io/explorer/RichTextBlock.html>): unlike a TextBlock it knows no Markdown.
 const TEAMS: Preset = Preset {
     name: "teams",
     fields: &[],
     url: "the address of the workflow",
     body: r#"{"type": "message", "attachments": [{"contentType": "application/vnd.microsoft.card.adaptive",
  "content": {"$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4",
- "body": [{"type": "TextBlock", "weight": "bolder", "wrap": true, "text": {{ subject }}},
+ "body": [{"type": "RichTextBlock", "inlines": [{"type": "TextRun", "weight": "bolder", "text": {{ subject }}}]},
  {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": {{ text }}}]}]}}]}"#,
     max_text: Some(20_000),
 };
 
-/// Telegram's bot API, `sendMessage` (<https://core.telegram.org/bots/api#sendmessage>): at most 4,096 characters, and
+/// Telegram's bot API, `sendMessage` (<https://core.telegram.org/bots/api#sendmessage>): at most 4,096 characters with the subject, and
 /// without `parse_mode` the text is plain.
 const TELEGRAM: Preset = Preset {
     name: "telegram",
     fields: &["chat_id"],
     url: "https://api.telegram.org/botTOKEN/sendMessage",
-    body: r#"{"chat_id": {{ fields.chat_id }}, "text": {{ text }}, "link_preview_options": {"is_disabled": true}}"#,
-    max_text: Some(4_096),
+    body: r#"{"chat_id": {{ fields.chat_id }}, "text": {{ subject ~ "\n\n" ~ text }}, "link_preview_options": {"is_disabled": true}}"#,
+    max_text: Some(3_900),
 };
 
 /// Pushover (<https://pushover.net/api>): at most 1,024 characters of text and 250 of title; priority 1 breaks through

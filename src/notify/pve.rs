@@ -13,7 +13,7 @@ use lettre::message::Mailbox;
 use super::channel::{self, Answer, Sending, Surroundings};
 use super::mail;
 use super::message::Message;
-use super::program::{self, Program};
+use super::program;
 use super::settings::Pve;
 
 /// Where the forwarder is: since Proxmox VE 9, and before it (`proxmox-mail-forward: debian/changelog`, 1.0.1).
@@ -43,12 +43,7 @@ impl Channel {
         let root = mailbox("root", &self.around.node.to_string())?;
         let mail = mail::build(message, &root, std::slice::from_ref(&root));
         let mail = mail.map_err(Answer::refused)?;
-        let program = Program {
-            path: &forwarder,
-            args: &[],
-            limit: self.timeout,
-        };
-        Ok(program::feed(&program, &mail).await)
+        Ok(program::feed(&forwarder, &[], &mail, self.timeout).await)
     }
 
     fn forwarder(&self) -> Result<PathBuf, Answer> {

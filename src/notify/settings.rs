@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -69,10 +70,10 @@ impl ChannelSettings {
         }
     }
 
-    /// When an attempt is given up from outside. A program is killed by its own time limit, which takes a moment.
+    /// When an attempt is given up from outside. A program is stopped by its own time limit, which takes a moment.
     pub(super) fn limit(&self) -> Duration {
         match self.kind {
-            Kind::Pve(_) | Kind::Command(_) => self.timeout + Duration::from_secs(3),
+            Kind::Pve(_) | Kind::Command(_) => self.timeout + Duration::from_secs(5),
             Kind::Gotify(_) | Kind::Smtp(_) | Kind::Webhook(_) => self.timeout,
         }
     }
@@ -145,6 +146,16 @@ impl Kind {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(pub Url);
 
+impl FromStr for Address {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.parse::<Url>() {
+            Ok(url) if url.has_host() => Ok(Self(url)),
+            _ => Err(()),
+        }
+    }
+}
+
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&origin(&self.0))
@@ -188,8 +199,8 @@ pub struct Smtp {
     pub tls: SmtpTls,
     /// Name and password, where the server wants them.
     pub login: Option<Login>,
-    /// The sender.
-    pub from: String,
+    /// The sender; `None` is `vm-autoscale` at this node.
+    pub from: Option<String>,
     /// The recipients, each of whom gets the message on its own.
     pub to: Vec<String>,
     /// Certificates in PEM that are trusted besides those of the system.

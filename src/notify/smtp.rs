@@ -40,7 +40,10 @@ impl Channel {
     }
 
     async fn attempt(&self, message: &Message) -> Result<Answer, Answer> {
-        let from = mailbox(&self.settings.from)?;
+        let from = match &self.settings.from {
+            Some(from) => mailbox(from)?,
+            None => mailbox(&format!("vm-autoscale@{}", self.around.node))?,
+        };
         let to: Vec<Mailbox> = self
             .settings
             .to

@@ -97,7 +97,7 @@ impl Topic {
     }
 
     /// The word in the configuration.
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::ScaledUp => "scaled_up",
             Self::ScaledDown => "scaled_down",

@@ -1,5 +1,7 @@
 //! Any HTTP service: method, headers, a body made by a template, and a signature.
 
+use std::collections::BTreeMap;
+
 use hmac::{Hmac, KeyInit, Mac};
 use minijinja::Value;
 use reqwest::Url;
@@ -41,9 +43,9 @@ impl Channel {
             request = request.header(header_name(name)?, header_value(name, &value)?);
         }
         if self.settings.method != Method::Get {
-            let mut fields = Vec::new();
+            let mut fields = BTreeMap::new();
             for (name, source) in &self.settings.fields {
-                fields.push((name.clone(), self.read(source, &mut secrets).await?));
+                fields.insert(name.clone(), self.read(source, &mut secrets).await?);
             }
             let body = body(&self.settings, message, &fields)
                 .map_err(|error| Answer::refused(format!("cannot be used: its body {error}")))?;
@@ -87,7 +89,7 @@ impl channel::Channel for Channel {
 pub(super) fn body(
     settings: &Webhook,
     message: &Message,
-    fields: &[(String, String)],
+    fields: &BTreeMap<String, String>,
 ) -> Result<String, TemplateError> {
     let Some(template) = &settings.body else {
         return serde_json::to_string(message)
@@ -97,8 +99,8 @@ pub(super) fn body(
     if let Some(max) = settings.max_text {
         message.text = shortened(&message.text, max);
     }
-    let fields: Value = fields.iter().cloned().collect();
-    let values = minijinja::context! { fields, ..message.values() };
+    let fields = Value::from(fields.clone());
+    let values = minijinja::context! { fields => fields, ..message.values() };
     render(
         template,
         Makes::from_content_type(&settings.content_type),

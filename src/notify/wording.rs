@@ -2,19 +2,21 @@
 //!
 //! Built from the typed fields of an event. Whatever text came from outside is made one clean line here.
 
-use std::time::Duration;
-
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::act::{Done, Outcome};
+use crate::decide::Change;
 use crate::domain::{Amount, Lever, Moment, Resource, sanitize};
-use crate::record::{Event, EventKind, VmRef};
+use crate::record::{Event, EventKind, VmRef, span};
 
 /// The longest foreign text that is told, in characters. An error of `qm` is one or two lines.
 const FOREIGN: usize = 600;
 /// The longest foreign text in a headline.
 const HEADLINE: usize = 120;
+
+/// The advice where nothing is to be done.
+const NOTHING: &str = "nothing is needed; this is for your information.";
 
 /// An event in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -66,17 +68,17 @@ pub(super) fn words(event: &Event, zone: &TimeZone) -> Words {
         EventKind::TakenOver { what } => Words {
             headline: format!("{who} is now sized by vm-autoscale"),
             facts: vec![("Before", foreign(what))],
-            advice: format!("nothing. `vm-autoscale release {id}` puts the old settings back."),
+            advice: format!("nothing is needed; `vm-autoscale release {id}` puts the old settings back."),
         },
         EventKind::Released { what } => Words {
             headline: format!("{who} is no longer sized by vm-autoscale"),
             facts: vec![("Now", foreign(what))],
-            advice: "nothing.".to_owned(),
+            advice: NOTHING.to_owned(),
         },
         EventKind::ConfigLoaded { what } => Words {
             headline: format!("New configuration in force on {}", event.node),
             facts: vec![("What", foreign(what))],
-            advice: "nothing.".to_owned(),
+            advice: NOTHING.to_owned(),
         },
         EventKind::ConfigRejected { why } => Words {
             headline: format!("Configuration rejected on {}, the previous one stays in force", event.node),
@@ -91,12 +93,12 @@ pub(super) fn words(event: &Event, zone: &TimeZone) -> Words {
         EventKind::Recovered { what, after } => Words {
             headline: format!("Recovered: {} works again after {}", line(what, HEADLINE), span(*after)),
             facts: vec![("Problem", foreign(what)), ("Lasted", span(*after))],
-            advice: "nothing.".to_owned(),
+            advice: NOTHING.to_owned(),
         },
         EventKind::Started { version, managed } => Words {
             headline: format!("vm-autoscale {} started on {}", foreign(version), event.node),
             facts: vec![("Managed VMs", managed.to_string())],
-            advice: "nothing.".to_owned(),
+            advice: NOTHING.to_owned(),
         },
         EventKind::Stopped { why } => Words {
             headline: format!("vm-autoscale stopped on {}", event.node),
@@ -116,34 +118,41 @@ fn changed(who: &str, done: &Done) -> Words {
         sized(change.lever, change.to),
     );
     let now = done.now.get().map(|now| sized(change.lever, now));
-    let step = |to: Amount| step(change.lever, change.from, to);
+    // As far as it got.
+    let reached = |to: Amount| {
+        Change {
+            to,
+            ..change.clone()
+        }
+        .to_string()
+    };
     let id = change.vm;
     let (headline, advice) = match &done.outcome {
         Outcome::Applied => (
-            step(change.to),
-            format!("nothing. `vm-autoscale explain {id}` shows how it was decided."),
+            change.to_string(),
+            format!("nothing is needed; `vm-autoscale explain {id}` shows how it was decided."),
         ),
         Outcome::Partial(_) => (
             match done.now.get() {
-                Some(now) => format!("{} ({to} asked for)", step(now)),
-                None => format!("{}: only a part was reached", step(change.to)),
+                Some(now) => format!("{} ({to} asked for)", reached(now)),
+                None => format!("{change}: only a part was reached"),
             },
             format!("`vm-autoscale doctor {id}` names what keeps the guest from the rest."),
         ),
         Outcome::Pending(_) => (
-            format!("{} waits for a power cycle", step(change.to)),
+            format!("{change} waits for a power cycle"),
             format!(
                 "shut the VM down and start it again, or see `vm-autoscale prepare {id}` for what would make it live."
             ),
         ),
         Outcome::Refused(_) => (
-            format!("{} refused", step(change.to)),
+            format!("{change} refused"),
             format!(
                 "`vm-autoscale doctor {id}` names what is in the way. It is tried again later."
             ),
         ),
         Outcome::Unknown(_) => (
-            format!("{}, outcome unknown", step(change.to)),
+            format!("{change}, outcome unknown"),
             format!("look at the VM: `qm status {id} --verbose`, `vm-autoscale explain {id}`."),
         ),
     };
@@ -174,16 +183,6 @@ fn vm(vm: &VmRef) -> String {
     match vm.name.as_str() {
         "" => format!("VM {}", vm.id),
         name => format!("VM {} ({name})", vm.id),
-    }
-}
-
-/// `1 → 4 vCPUs`, `CPU limit 2 → 3.5 cores`, `memory 2 GiB → 4 GiB`.
-fn step(lever: Lever, from: Amount, to: Amount) -> String {
-    let bare = bare(from);
-    match lever {
-        Lever::Vcpus => format!("{bare} → {}", sized(lever, to)),
-        Lever::Cpulimit => format!("CPU limit {bare} → {}", sized(lever, to)),
-        Lever::Balloon | Lever::Dimm => format!("memory {from} → {to}"),
     }
 }
 
@@ -235,22 +234,6 @@ pub(super) fn time(at: Moment, zone: &TimeZone) -> String {
     }
 }
 
-/// A length of time as people read it: `1.2 s`, `12 min`, `3 h 5 min`, `2 d 4 h`.
-pub(super) fn span(length: Duration) -> String {
-    let seconds = length.as_secs();
-    let two = |large: u64, unit: &str, small: u64, sub: &str| match small {
-        0 => format!("{large} {unit}"),
-        _ => format!("{large} {unit} {small} {sub}"),
-    };
-    match seconds {
-        0..10 => format!("{:.1} s", length.as_secs_f64()),
-        10..60 => format!("{seconds} s"),
-        60..3600 => two(seconds / 60, "min", seconds % 60, "s"),
-        3600..86_400 => two(seconds / 3600, "h", seconds % 3600 / 60, "min"),
-        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3600, "h"),
-    }
-}
-
 /// The event with every foreign text cut to what is told of it, so that a waiting event is small.
 pub(super) fn bounded(event: &Event) -> Event {
     let mut event = event.clone();
@@ -288,23 +271,6 @@ pub(super) fn bounded(event: &Event) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_length_of_time_has_at_most_two_units() {
-        let shown = [1_234, 42_000, 754_000, 3_600_000, 11_100_000, 187_200_000]
-            .map(|ms| span(Duration::from_millis(ms)));
-        assert_eq!(
-            shown,
-            [
-                "1.2 s",
-                "42 s",
-                "12 min 34 s",
-                "1 h",
-                "3 h 5 min",
-                "2 d 4 h"
-            ]
-        );
-    }
 
     #[test]
     fn foreign_text_becomes_one_clean_line_of_bounded_length() {

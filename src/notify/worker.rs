@@ -14,8 +14,7 @@ use super::desk::{Desk, Post};
 use super::lane::{Batch, News, Next, Settled};
 use super::message::Message;
 use super::settings::Templates;
-use super::wording::span;
-use crate::record::EventKind;
+use crate::record::{EventKind, span};
 
 /// What a worker is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

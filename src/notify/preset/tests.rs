@@ -41,7 +41,7 @@ fn message(why: &str) -> Message {
 }
 
 fn body(preset: &Preset, why: &str) -> serde_json::Value {
-    let fields: Vec<(String, String)> = preset
+    let fields: BTreeMap<String, String> = preset
         .fields
         .iter()
         .map(|name| ((*name).to_owned(), format!("the {name}")))
@@ -86,7 +86,8 @@ fn no_text_is_longer_than_its_service_takes() {
             ("token", "t"),
             ("user", "u"),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
         let body = webhook::body(&hook, &message, &fields).unwrap();
         let letters = body.chars().filter(|&c| c == 'ä').count();
         assert_eq!(letters, hook.max_text.unwrap() - 1, "{}", preset.name);
