@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::lane::{Counts, Lane, Rules};
 use super::spool::{Left, Spool};
-use super::topic::{problem, recovery};
+use super::topic::{problems, recovery};
 use super::wording::bounded;
 use crate::domain::{Moment, NodeName};
 use crate::record::{Event, EventKind, Severity};
@@ -117,7 +117,7 @@ impl Desk {
             spool.told(id, event, keepers);
         }
         for post in takers {
-            if let Some(what) = problem(event) {
+            for what in problems(event) {
                 spool.problem(&post.name, &what, true);
             }
             if let Some(what) = ended {

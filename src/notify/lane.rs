@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::channel::Answer;
 use super::settings::Route;
-use super::topic::{Meaning, problem, recovery};
+use super::topic::{Meaning, problems, recovery};
 use crate::record::{Event, Severity};
 
 /// The most events that wait for one channel. An event is at most some kilobytes, so a channel that is down for days
@@ -126,11 +126,11 @@ pub struct Counts {
     pub failing: Option<String>,
 }
 
-/// When something was told, how often it happened again since, and the problem that it began.
+/// When something was told, how often it happened again since, and the problems that it began.
 struct Told {
     at: Instant,
     more: u32,
-    problem: Option<String>,
+    problems: Vec<String>,
 }
 
 /// The waiting events of one channel.
@@ -260,13 +260,11 @@ impl Lane {
 
     /// Remembers which problems were told. When one ends, its next beginning is news again.
     fn follow(&mut self, event: &Event) {
-        if let Some(what) = problem(event) {
-            self.open.insert(what);
-        }
+        self.open.extend(problems(event));
         if let Some(ended) = recovery(event) {
             self.open.remove(ended);
             self.told
-                .retain(|_, told| told.problem.as_deref() != Some(ended));
+                .retain(|_, told| !told.problems.iter().any(|what| what == ended));
         }
     }
 
@@ -343,14 +341,11 @@ impl Lane {
             let told = Told {
                 at: now,
                 more: 0,
-                problem: problem(&item.event),
+                problems: problems(&item.event),
             };
             // What has ended meanwhile is news when it begins again.
-            if told
-                .problem
-                .as_ref()
-                .is_none_or(|what| self.open.contains(what))
-            {
+            let over = |what: &String| !self.open.contains(what);
+            if !told.problems.iter().any(over) {
                 self.told.insert(meaning, told);
             }
         }

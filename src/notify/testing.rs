@@ -116,7 +116,7 @@ pub(super) fn wants_more(resource: Resource) -> Event {
             resource,
             wants: resource.amount(9.2),
             limit: resource.amount(8.0),
-            why: "cpu.max of the profile default is 8".to_owned(),
+            why: "raise cpu.max if it is to have more".to_owned(),
         },
     )
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::Route;
 use crate::act::{Done, Outcome};
+use crate::domain::Resource;
 use crate::record::{Event, EventKind};
 
 /// The words for `events:` in the configuration.
@@ -177,20 +178,25 @@ fn change(done: &Done) -> String {
     }
 }
 
-/// The word for the problem that `event` begins, the same as in the `what` of the [`EventKind::Recovered`] that ends it.
-pub(super) fn problem(event: &Event) -> Option<String> {
+/// The words for the problem that `event` begins. One of them is the `what` of the [`EventKind::Recovered`] that ends it
+/// (`record::watch`).
+pub(super) fn problems(event: &Event) -> Vec<String> {
     let vm = event.vm.as_ref().map_or(0, |vm| vm.id.get());
     match &event.kind {
-        EventKind::Degraded { what, .. } => Some(what.clone()),
-        EventKind::WantsMore { resource, .. } => Some(format!(
-            "vm-{vm}-wants-{}",
-            resource.to_string().to_lowercase()
-        )),
-        EventKind::HostLimit { resource, .. } => {
-            Some(format!("host-{}", resource.to_string().to_lowercase()))
-        }
-        EventKind::BreakerOpened { lever, .. } => Some(format!("vm-{vm}-{lever}")),
-        _ => None,
+        EventKind::Degraded { what, .. } => vec![what.clone()],
+        EventKind::WantsMore { resource, .. } => ["max", "ceiling"]
+            .map(|limit| format!("vm-{vm}-{}-{limit}", key(*resource)))
+            .into(),
+        EventKind::HostLimit { resource, .. } => vec![format!("host-{}", key(*resource))],
+        _ => Vec::new(),
+    }
+}
+
+/// A resource's section in the configuration.
+fn key(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Cpu => "cpu",
+        Resource::Memory => "memory",
     }
 }
 

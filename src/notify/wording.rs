@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::act::{Done, Outcome};
 use crate::decide::Change;
-use crate::domain::{Amount, Lever, Moment, Resource, sanitize};
+use crate::domain::{Amount, Lever, Moment, sanitize};
 use crate::record::{Event, EventKind, VmRef, span};
 
 /// The longest foreign text that is told, in characters. An error of `qm` is one or two lines.
@@ -41,15 +41,13 @@ pub(super) fn words(event: &Event, zone: &TimeZone) -> Words {
             limit,
             why,
         } => Words {
-            headline: format!("{who} wants more {resource} than it may have: {wants}, limit {limit}"),
-            facts: vec![
-                ("Wants", wants.to_string()),
-                ("Limit", limit.to_string()),
-                ("Why", foreign(why)),
-            ],
+            headline: format!(
+                "{who} wants more {resource} than it may have: {wants}, limit {limit}"
+            ),
+            facts: vec![("Wants", wants.to_string()), ("Limit", limit.to_string())],
             advice: format!(
-                "raise {}.max of VM {id} in /etc/vm-autoscale/config.yaml if it should get more. `vm-autoscale explain {id}` shows what limits it.",
-                key(*resource)
+                "{}. `vm-autoscale explain {id}` shows what limits it.",
+                foreign(why)
             ),
         },
         EventKind::HostLimit { resource, why } => Words {
@@ -91,7 +89,10 @@ pub(super) fn words(event: &Event, zone: &TimeZone) -> Words {
             advice: "`vm-autoscale status` shows what still works, `vm-autoscale doctor` what to repair.".to_owned(),
         },
         EventKind::Recovered { what, after } => Words {
-            headline: format!("Recovered: {} works again after {}", line(what, HEADLINE), span(*after)),
+            headline: match &event.vm {
+                Some(_) => format!("{who}: recovered, {}", ended(what)),
+                None => format!("Recovered: {}", ended(what)),
+            },
             facts: vec![("Problem", foreign(what)), ("Lasted", span(*after))],
             advice: NOTHING.to_owned(),
         },
@@ -202,11 +203,26 @@ fn bare(amount: Amount) -> String {
     }
 }
 
-/// The section of the configuration.
-fn key(resource: Resource) -> &'static str {
-    match resource {
-        Resource::Cpu => "cpu",
-        Resource::Memory => "memory",
+/// What is true again, for the words that problems have (`record::watch`, and this room's own).
+fn ended(what: &str) -> String {
+    if let Some(channel) = what.strip_prefix("notify-") {
+        return format!(
+            "notification channel {} works again",
+            line(channel, HEADLINE)
+        );
+    }
+    let known = [
+        ("quorum", "the cluster has quorum again"),
+        ("host-cpu", "the node has room for more CPU again"),
+        ("host-memory", "the node has room for more memory again"),
+        ("-max", "it no longer wants more than it may have"),
+        ("-ceiling", "it no longer wants more than it may have"),
+        ("-unmeasured", "it can be measured again"),
+        ("-unreadable", "its settings can be used again"),
+    ];
+    match known.iter().find(|(end, _)| what.ends_with(end)) {
+        Some((_, sentence)) => (*sentence).to_owned(),
+        None => format!("{} is over", line(what, HEADLINE)),
     }
 }
 
