@@ -5,6 +5,7 @@
 pub mod check_config;
 mod explain;
 mod logging;
+mod notify_test;
 pub mod output;
 mod run;
 mod status;
@@ -88,6 +89,8 @@ enum Command {
     Explain(explain::Args),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
+    /// Send a test message through each notification channel
+    NotifyTest(notify_test::Args),
 }
 
 /// Runs the command line `args`, the program's name first.
@@ -106,6 +109,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status => status::run(&layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
+        Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
     };
     exit.into()
 }
