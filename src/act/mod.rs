@@ -2,6 +2,10 @@
 //!
 //! Knows levers and outcomes. Never weighs whether a change is a good idea.
 
+mod executor;
+mod judge;
+mod levers;
 mod outcome;
 
+pub use executor::{Executor, Report};
 pub use outcome::{Done, Outcome};

@@ -3,4 +3,118 @@
 //! Holds no logic that a room should own.
 
 pub mod check_config;
+mod explain;
+mod logging;
 pub mod output;
+mod run;
+mod status;
+mod table;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::pve::Layout;
+
+use check_config::CheckResult;
+use output::OutputFormat;
+
+/// How a command ended, as its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done: 0.
+    Done,
+    /// Failed; the reason is on stderr: 1.
+    Failed,
+    /// Done, and something needs attention: 3. (2 is a usage error, which clap reports.)
+    Attention,
+    /// The daemon's configuration is unusable: 78, `EX_CONFIG`. systemd does not restart on it.
+    BadConfig,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::from(0),
+            Exit::Failed => Self::from(1),
+            Exit::Attention => Self::from(3),
+            Exit::BadConfig => Self::from(78),
+        }
+    }
+}
+
+/// Gives each Proxmox VE guest that opted in the CPU and memory it needs now, live.
+#[derive(Debug, Parser)]
+#[command(name = "vm-autoscale", version, max_term_width = 100, propagate_version = true)]
+struct Cli {
+    /// Take every system path under DIR: a simulated node, a test, a rescue system
+    #[arg(long, global = true, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+    /// How reading commands print
+    #[arg(long, global = true, value_enum, default_value_t, hide_default_value = true)]
+    output_format: OutputFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch and scale this node's VMs (what the service runs)
+    Run(run::Args),
+    /// Show every managed VM: need, allocation, last change, and why
+    Status,
+    /// Tell the story of the last decision about one VM
+    Explain(explain::Args),
+    /// Check the configuration file and show what is in force
+    CheckConfig(check_config::CheckConfig),
+}
+
+/// Runs the command line `args`, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where even the message cannot be printed there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let layout = Layout::new(cli.root);
+    let exit = match cli.command {
+        Command::Run(args) => run::run(args, layout),
+        Command::Status => status::run(&layout, cli.output_format),
+        Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
+        Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
+    };
+    exit.into()
+}
+
+/// Prints why a command failed, and how it ends.
+fn fail(why: impl std::fmt::Display) -> Exit {
+    anstream::eprintln!("vm-autoscale: {why}");
+    Exit::Failed
+}
+
+/// Prints `data` in the format asked for; as text, what `text` makes of it.
+fn show(format: OutputFormat, data: &impl Serialize, text: impl FnOnce() -> String) -> Exit {
+    let mut out = anstream::stdout().lock();
+    match format.print(&mut out, data, |out| out.write_all(text().as_bytes())) {
+        Ok(()) => Exit::Done,
+        // The reader has seen enough: `vm-autoscale status | head`.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(e) => fail(e),
+    }
+}
+
+fn check(args: &check_config::CheckConfig, layout: &Layout, format: OutputFormat) -> Exit {
+    match check_config::run(args, &layout.config_file(), format, &mut anstream::stdout().lock()) {
+        Ok(CheckResult::Valid) => Exit::Done,
+        Ok(CheckResult::Warnings) => Exit::Attention,
+        Ok(CheckResult::Faulty) => Exit::Failed,
+        Err(e) => fail(e),
+    }
+}

@@ -3,7 +3,16 @@
 //! Pure: the same snapshot, memory, settings and time give the same plan. No I/O, no clock, no randomness, no
 //! async. The daemon, `--dry-run`, `backtest` and the tests all call [`plan`].
 
+mod budget;
+mod engine;
+mod gates;
+mod levers;
+mod memory;
 mod plan;
 pub mod policy;
+#[cfg(test)]
+mod tests;
 
+pub use engine::plan;
+pub use memory::{MEMORY_VERSION, Memory};
 pub use plan::{Change, Plan, Reason, Verdict};

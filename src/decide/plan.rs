@@ -140,6 +140,8 @@ pub enum Reason {
     FirstLowReading,
 
     // Blocked.
+    /// An earlier change is still being carried out.
+    InProgress,
     /// The last change is too recent.
     CoolingDown {
         /// When the next change is allowed.
@@ -240,6 +242,7 @@ impl fmt::Display for Reason {
                 )
             }
             Self::FirstLowReading => f.write_str("low once; waits for a second low reading"),
+            Self::InProgress => f.write_str("an earlier change is still being carried out"),
             Self::CoolingDown { until } => write!(f, "cooling down until {until}"),
             Self::HostFull { resource, free } => {
                 write!(f, "the node has no more {resource} ({free} free)")

@@ -2,9 +2,17 @@
 //!
 //! Knows how to combine readings and which one to believe. Never decides and never writes.
 
+mod files;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod guest;
+mod meter;
+mod observer;
+mod patient;
 mod snapshot;
+mod vm;
 
+pub use observer::Observer;
 pub use snapshot::{
-    Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Pause, Power,
-    Snapshot, VmView,
+    Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Pause, Power, Snapshot, VmView,
 };

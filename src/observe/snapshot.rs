@@ -98,6 +98,8 @@ pub struct VmView {
     pub cpu: CpuView,
     /// Its memory.
     pub memory: MemoryView,
+    /// Whether a change of it is still being carried out.
+    pub changing: bool,
     /// Options whose value waits for a power cycle, by name.
     pub pending: Vec<String>,
 }
@@ -143,6 +145,8 @@ pub struct MemoryView {
     pub hotplug: bool,
     /// The balloon.
     pub balloon: Balloon,
+    /// Memory of the node that the VM occupies, file cache of the host excluded.
+    pub resident: Reading<Mib>,
     /// What the guest needs.
     pub need: Reading<MemoryNeed>,
 }

@@ -164,3 +164,23 @@ impl Event {
         }
     }
 }
+
+impl EventKind {
+    /// A stable word for the kind, as in the JSON form and in the journal's `ACTION`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Changed(_) => "changed",
+            Self::WantsMore { .. } => "wants_more",
+            Self::HostLimit { .. } => "host_limit",
+            Self::BreakerOpened { .. } => "breaker_opened",
+            Self::TakenOver { .. } => "taken_over",
+            Self::Released { .. } => "released",
+            Self::ConfigLoaded { .. } => "config_loaded",
+            Self::ConfigRejected { .. } => "config_rejected",
+            Self::Degraded { .. } => "degraded",
+            Self::Recovered { .. } => "recovered",
+            Self::Started { .. } => "started",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
+}

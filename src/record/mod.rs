@@ -3,5 +3,14 @@
 //! Knows what is worth telling and where it goes. Never decides anything.
 
 mod event;
+mod files;
+pub mod journal;
+mod sentence;
+mod state;
+mod watch;
 
 pub use event::{Event, EventKind, Severity, VmRef};
+pub use files::{Loaded, load, replace_file, save};
+pub use sentence::span;
+pub use state::{AgentState, HostState, ResourceState, STATE_VERSION, State, VmState};
+pub use watch::Watch;

@@ -3,9 +3,14 @@
 //! A policy works on bare numbers of one resource (cores or mebibytes), so that the same code serves both. It
 //! knows nothing of limits that others set: gates, host budget and levers come after it.
 
+mod adaptive;
+mod threshold;
+
 use std::time::Duration;
 
-use crate::config::ResourceSettings;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{PolicyKind, ResourceSettings};
 use crate::domain::{Moment, Resource};
 
 use super::Reason;
@@ -59,4 +64,46 @@ pub struct Want {
 pub trait Policy {
     /// Takes in what was measured and says what it wants.
     fn want(&mut self, seen: &Observation<'_>) -> Want;
+}
+
+/// A policy with what it has learned, as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// See [`adaptive`].
+    Adaptive(adaptive::Adaptive),
+    /// See [`threshold`].
+    Threshold(threshold::Threshold),
+}
+
+impl State {
+    /// A policy that has learned nothing yet.
+    pub fn new(kind: PolicyKind) -> Self {
+        match kind {
+            PolicyKind::Adaptive => Self::Adaptive(adaptive::Adaptive::default()),
+            PolicyKind::Threshold => Self::Threshold(threshold::Threshold),
+        }
+    }
+
+    /// Which algorithm this is.
+    pub fn kind(&self) -> PolicyKind {
+        match self {
+            Self::Adaptive(_) => PolicyKind::Adaptive,
+            Self::Threshold(_) => PolicyKind::Threshold,
+        }
+    }
+}
+
+impl Policy for State {
+    fn want(&mut self, seen: &Observation<'_>) -> Want {
+        match self {
+            Self::Adaptive(policy) => policy.want(seen),
+            Self::Threshold(policy) => policy.want(seen),
+        }
+    }
+}
+
+/// The mean of some samples of equal span; zero for none.
+fn mean(samples: &[Sample]) -> f64 {
+    samples.iter().map(|s| s.value).sum::<f64>() / samples.len().max(1) as f64
 }

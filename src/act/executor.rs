@@ -1,0 +1,180 @@
+//! Carries out changes: VMs in parallel, bounded; one change per VM at a time; the real value read back after each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep};
+
+use crate::cluster::{Baseline, VmFacts};
+use crate::decide::Change;
+use crate::domain::{Amount, Moment, NodeName, Reading, VmId};
+use crate::pve::{Cause, Layout, Qm, VmConfig, pmxcfs};
+
+use super::judge::{Ran, judge};
+use super::{Done, Outcome, levers};
+
+/// So many VMs are changed at a time: `qm` loads about 100 MB of Perl and a second of CPU each.
+const AT_A_TIME: usize = 4;
+/// The pause between two looks at a value that has not settled.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What the executor tells of its work.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    /// A VM's settings were taken down for `release`; the agent owns them from now on.
+    TakenOver {
+        /// Which VM.
+        vm: VmId,
+        /// The settings as they were.
+        baseline: Box<Baseline>,
+    },
+    /// A change came to its end.
+    Done(Box<Done>),
+}
+
+/// Carries out changes on this node.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    layout: Layout,
+    node: NodeName,
+    qm: Qm,
+    slots: Arc<Semaphore>,
+}
+
+impl Executor {
+    /// An executor for the VMs of `node`.
+    pub fn new(layout: Layout, node: NodeName, qm: Qm) -> Self {
+        Self { layout, node, qm, slots: Arc::new(Semaphore::new(AT_A_TIME)) }
+    }
+
+    /// Carries out the changes of one VM, one after the other, and reports each.
+    pub async fn carry_out(&self, changes: Vec<Change>, reports: mpsc::UnboundedSender<Report>) {
+        // The semaphore is never closed, and without a slot nothing must start.
+        let Ok(_slot) = self.slots.acquire().await else { return };
+        for change in changes {
+            let started = Instant::now();
+            let (outcome, now) = self.attempt(&change, &reports).await;
+            let done = Done { change, outcome, now, at: Moment::now(), took: started.elapsed() };
+            // Nobody listens any more only when the daemon is about to end.
+            let _ = reports.send(Report::Done(Box::new(done)));
+        }
+    }
+
+    async fn attempt(
+        &self,
+        change: &Change,
+        reports: &mpsc::UnboundedSender<Report>,
+    ) -> (Outcome, Reading<Amount>) {
+        let config = match self.prepare(change, reports).await {
+            Ok(config) => config,
+            Err(why) => return (Outcome::Refused(why), levers::read(&self.layout, change.vm, change.lever).await),
+        };
+        let ran = match self.qm.set(change.vm, &levers::options(change, &config)).await {
+            Ok(_) => Ran::Returned,
+            Err(error) => match error.cause {
+                Cause::TimedOut | Cause::Killed(_) => Ran::CutOff(error.to_string()),
+                _ => Ran::Failed(error.to_string()),
+            },
+        };
+        let seen = self.settle(change).await;
+        let option = levers::option_name(change.lever);
+        let pending = match self.config(change.vm).await {
+            Ok(after) => after.pending.iter().any(|p| p == option) && !config.pending.iter().any(|p| p == option),
+            Err(_) => false,
+        };
+        let mut outcome = judge(change, &ran, &seen, pending);
+        if pending {
+            self.revert(change.vm, option, &mut outcome).await;
+        }
+        (outcome, seen)
+    }
+
+    /// What must hold directly before a change: ours, unlocked, quorate, and its settings remembered.
+    async fn prepare(&self, change: &Change, reports: &mpsc::UnboundedSender<Report>) -> Result<VmConfig, String> {
+        let config = self.config(change.vm).await?;
+        if let Some(lock) = &config.lock {
+            return Err(format!("its configuration was locked meanwhile ({lock})"));
+        }
+        if let Some(problem) = config.problems.first() {
+            return Err(format!("its configuration cannot be understood: {problem}"));
+        }
+        if let Some(baseline) = self.remember(change.vm, &config).await? {
+            let baseline = Box::new(baseline);
+            let _ = reports.send(Report::TakenOver { vm: change.vm, baseline });
+        }
+        Ok(config)
+    }
+
+    /// The VM's configuration as it is now, provided that it is still under this node and may be changed.
+    async fn config(&self, vm: VmId) -> Result<VmConfig, String> {
+        let (layout, node) = (self.layout.clone(), self.node.clone());
+        blocking(move || {
+            if !pmxcfs::quorate(&layout).map_err(|e| e.to_string())? {
+                return Err("the cluster has no quorum".to_owned());
+            }
+            match pmxcfs::read_vm_config(&layout, &node, vm) {
+                Ok(Some(text)) => Ok(VmConfig::parse(&text)),
+                Ok(None) => Err(format!("its configuration is no longer under node {node}")),
+                Err(e) => Err(e.to_string()),
+            }
+        })
+        .await
+    }
+
+    /// Takes down the settings of a VM that was never changed before. Nothing is changed that could not be put back.
+    async fn remember(&self, vm: VmId, config: &VmConfig) -> Result<Option<Baseline>, String> {
+        let (layout, node) = (self.layout.clone(), self.node.clone());
+        let baseline = Baseline::of(config, Moment::now());
+        blocking(move || {
+            let keep = |e: &dyn std::fmt::Display| format!("its present settings cannot be kept for `release`: {e}");
+            if VmFacts::read(&layout, vm).map_err(|e| keep(&e))?.is_some() {
+                return Ok(None);
+            }
+            VmFacts::new(node, baseline.clone()).write(&layout, vm).map_err(|e| keep(&e))?;
+            Ok(Some(baseline))
+        })
+        .await
+    }
+
+    /// Reads the value until it is what was asked for, or patience ends.
+    async fn settle(&self, change: &Change) -> Reading<Amount> {
+        let deadline = Instant::now() + levers::patience(change.lever);
+        loop {
+            let seen = levers::read(&self.layout, change.vm, change.lever).await;
+            let settled = judge(change, &Ran::Returned, &seen, false) == Outcome::Applied;
+            if settled || Instant::now() >= deadline {
+                return seen;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Takes back a value that would only take effect at the next power cycle: it was not asked for then.
+    async fn revert(&self, vm: VmId, option: &str, outcome: &mut Outcome) {
+        let note = match self.qm.revert(vm, option).await {
+            Ok(_) => "; taken back".to_owned(),
+            Err(e) => format!("; it could not be taken back ({e}): qm set {vm} --revert {option}"),
+        };
+        match outcome {
+            Outcome::Pending(why) | Outcome::Partial(why) | Outcome::Refused(why) | Outcome::Unknown(why) => {
+                *why += &note;
+            }
+            Outcome::Applied => {}
+        }
+    }
+}
+
+/// How long a look at /etc/pve may take before a change is given up.
+const FILES_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs `work` where it may block, for a limited time.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::time::timeout(FILES_LIMIT, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err("reading /etc/pve failed".to_owned()),
+        Err(_) => Err(format!("/etc/pve did not answer within {} s", FILES_LIMIT.as_secs())),
+    }
+}

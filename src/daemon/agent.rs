@@ -1,0 +1,281 @@
+//! The agent: what it holds between ticks, and one tick of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::act::{Done, Executor, Report};
+use crate::config::{self, Selection, Settings};
+use crate::decide::{self, Change, Memory, Plan};
+use crate::domain::{Moment, NodeName, Resource, VmId};
+use crate::observe::{Observer, Snapshot};
+use crate::pve::{Layout, Limits, Qm};
+use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch, journal};
+
+use super::store::Store;
+use super::{DaemonError, Options};
+
+/// Everything that lives from tick to tick.
+pub(super) struct Agent {
+    layout: Layout,
+    options: Options,
+    node: NodeName,
+    settings: Settings,
+    /// Why the file's present configuration is not in force, if so.
+    rejected: Option<String>,
+    started: Moment,
+    observer: Observer,
+    memory: Memory,
+    store: Store,
+    executor: Executor,
+    reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
+    /// Changes that are being carried out, by VM: how many are still to end.
+    in_hand: BTreeMap<VmId, usize>,
+    last: BTreeMap<(VmId, Resource), Done>,
+    watch: Watch,
+    state: Option<State>,
+    state_failing: bool,
+}
+
+impl Agent {
+    /// Reads the configuration and what was stored.
+    pub(super) fn new(layout: Layout, options: Options) -> Result<Self, DaemonError> {
+        let loaded = config::load(&layout.config_file())?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let node = layout.node_name().map_err(|e| DaemonError::Node(e.to_string()))?;
+        let (store, memory) = Store::open(&layout);
+        Ok(Self {
+            observer: Observer::new(layout.clone(), node.clone()),
+            executor: Executor::new(layout.clone(), node.clone(), Qm::new(&layout, Limits::default())),
+            reports: mpsc::unbounded_channel(),
+            in_hand: BTreeMap::new(),
+            last: BTreeMap::new(),
+            watch: Watch::default(),
+            state: None,
+            state_failing: false,
+            rejected: None,
+            started: Moment::now(),
+            settings: loaded.settings,
+            layout,
+            options,
+            node,
+            memory,
+            store,
+        })
+    }
+
+    /// How often to decide.
+    pub(super) fn check_interval(&self) -> Duration {
+        self.settings.check_interval
+    }
+
+    /// The first look, and the service manager is told that the agent is ready.
+    pub(super) async fn start(&mut self) {
+        let snapshot = self.observe().await;
+        let managed = snapshot.vms.values().filter(|vm| vm.owner == self.node).count();
+        self.tell(None, EventKind::Started { version: env!("CARGO_PKG_VERSION").to_owned(), managed });
+        if managed == 0 {
+            tracing::info!("nothing is changed until a VM opts in: qm set VMID --tags autoscale");
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// Samples the counters that rise between ticks.
+    pub(super) fn sample(&mut self) {
+        self.observer.sample();
+    }
+
+    /// One tick: observe, decide, begin what was decided, and let everyone know.
+    pub(super) async fn tick(&mut self) {
+        let (snapshot, plan) = self.decide().await;
+        if !self.options.dry_run {
+            for changes in by_vm(&plan.changes).into_values() {
+                self.begin(changes);
+            }
+        }
+        self.publish(&snapshot, &plan);
+    }
+
+    /// One decision, carried out to its end and printed.
+    pub(super) async fn once(&mut self) -> Result<(), DaemonError> {
+        self.observe().await;
+        // CPU usage is a difference: it takes two looks.
+        tokio::time::sleep(super::SAMPLE_EVERY).await;
+        self.sample();
+        let (snapshot, plan) = self.decide().await;
+        for verdict in &plan.verdicts {
+            let change = plan.changes.iter().find(|c| c.vm == verdict.vm && c.lever.resource() == verdict.resource);
+            let what = change.map_or_else(|| "no change".to_owned(), Change::to_string);
+            tracing::info!("VM {} ({}) {}: {what}, {}", verdict.vm, verdict.name, verdict.resource, verdict.reason);
+        }
+        if self.options.dry_run {
+            return Ok(());
+        }
+        for changes in by_vm(&plan.changes).into_values() {
+            self.begin(changes);
+        }
+        self.publish(&snapshot, &plan);
+        self.finish(super::STOP_WITHIN).await;
+        self.store.save(&self.memory, Moment::now());
+        Ok(())
+    }
+
+    async fn observe(&mut self) -> Snapshot {
+        let busy: BTreeSet<VmId> = self.in_hand.keys().copied().collect();
+        self.observer.snapshot(&self.settings, &busy).await
+    }
+
+    async fn decide(&mut self) -> (Snapshot, Plan) {
+        let snapshot = self.observe().await;
+        let plan = decide::plan(&snapshot, &mut self.memory, &self.settings, snapshot.at);
+        (snapshot, plan)
+    }
+
+    /// Starts the changes of one VM.
+    fn begin(&mut self, changes: Vec<Change>) {
+        let Some(first) = changes.first() else { return };
+        *self.in_hand.entry(first.vm).or_default() += changes.len();
+        let (executor, reports) = (self.executor.clone(), self.reports.0.clone());
+        tokio::spawn(async move { executor.carry_out(changes, reports).await });
+    }
+
+    /// Waits for the next report of a change. Never ends while nothing is in hand.
+    pub(super) async fn next_report(&mut self) -> Option<Report> {
+        self.reports.1.recv().await
+    }
+
+    /// Takes in what became of a change.
+    pub(super) fn take(&mut self, report: Report) {
+        match report {
+            Report::TakenOver { vm, baseline } => {
+                self.tell(Some(vm), EventKind::TakenOver { what: baseline.to_string() });
+            }
+            Report::Done(done) => self.done(*done),
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let (vm, lever) = (done.change.vm, done.change.lever);
+        if let Some(left) = self.in_hand.get_mut(&vm) {
+            *left -= 1;
+            if *left == 0 {
+                self.in_hand.remove(&vm);
+            }
+        }
+        self.observer.changed(vm);
+        let rest = self.memory.note(&done);
+        self.store.save(&self.memory, done.at);
+        if let Some(state) = &mut self.state {
+            state.note(&done);
+            self.write_state();
+        }
+        self.last.insert((vm, lever.resource()), done.clone());
+        let why = done.outcome.to_string();
+        self.tell(Some(vm), EventKind::Changed(Box::new(done)));
+        if let Some(until) = rest {
+            self.tell(Some(vm), EventKind::BreakerOpened { lever, until, why });
+        }
+    }
+
+    /// Writes the state, and tells what is new.
+    fn publish(&mut self, snapshot: &Snapshot, plan: &Plan) {
+        for event in self.watch.look(snapshot, plan, &self.settings) {
+            journal::write(&event);
+        }
+        if self.options.dry_run {
+            for change in &plan.changes {
+                tracing::info!("VM {} ({}): would change {change}, {}", change.vm, change.name, change.reason);
+            }
+            return;
+        }
+        let agent = AgentState {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.started,
+            check_interval: self.settings.check_interval,
+            config_rejected: self.rejected.clone(),
+        };
+        let last = |vm, resource| self.last.get(&(vm, resource)).cloned();
+        self.state = Some(State::new(agent, snapshot, plan, last));
+        self.write_state();
+        self.store.save_now_and_then(&self.memory, snapshot.at);
+        let managed = plan.verdicts.len() / 2;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&format!("watching {managed} VMs"))]);
+    }
+
+    fn write_state(&mut self) {
+        let Some(state) = &self.state else { return };
+        let path = self.layout.state_file();
+        match state.write(&path) {
+            Ok(()) => self.state_failing = false,
+            Err(e) if !self.state_failing => {
+                self.state_failing = true;
+                tracing::warn!("cannot write {}: {e}; `status` shows old values", path.display());
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Reads the configuration again. A faulty one changes nothing.
+    pub(super) async fn reload(&mut self) {
+        match config::load(&self.layout.config_file()) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.settings = loaded.settings;
+                self.rejected = None;
+                let path = self.layout.config_file().display().to_string();
+                self.tell(None, EventKind::ConfigLoaded { what: path });
+            }
+            Err(error) => {
+                let why = error.to_string();
+                self.rejected = Some(why.clone());
+                self.tell(None, EventKind::ConfigRejected { why });
+            }
+        }
+    }
+
+    /// Waits for the changes in hand, then stores what was learned.
+    pub(super) async fn stop(&mut self, why: &str, within: Duration) {
+        self.finish(within).await;
+        self.store.save(&self.memory, Moment::now());
+        self.tell(None, EventKind::Stopped { why: why.to_owned() });
+    }
+
+    /// Takes reports until nothing is in hand, or time is up.
+    async fn finish(&mut self, within: Duration) {
+        let all = async {
+            while !self.in_hand.is_empty() {
+                let Some(report) = self.reports.1.recv().await else { return };
+                self.take(report);
+            }
+        };
+        if tokio::time::timeout(within, all).await.is_err() {
+            let vms: Vec<String> = self.in_hand.keys().map(VmId::to_string).collect();
+            tracing::warn!("stopped while changes of VM {} had not ended; they are read back at the next start", vms.join(", "));
+        }
+    }
+
+    /// Records an event about a VM, or about the agent.
+    fn tell(&mut self, vm: Option<VmId>, kind: EventKind) {
+        let vm = vm.map(|id| self.vm_ref(id));
+        journal::write(&Event { at: Moment::now(), node: self.node.clone(), vm, kind });
+    }
+
+    fn vm_ref(&self, id: VmId) -> VmRef {
+        self.observer.vm_ref(id)
+    }
+}
+
+/// The changes by VM, in their order.
+fn by_vm(changes: &[Change]) -> BTreeMap<VmId, Vec<Change>> {
+    let mut all: BTreeMap<VmId, Vec<Change>> = BTreeMap::new();
+    for change in changes {
+        all.entry(change.vm).or_default().push(change.clone());
+    }
+    all
+}

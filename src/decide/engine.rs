@@ -1,0 +1,435 @@
+//! From a snapshot to a plan: each VM and resource is judged alone, then the node's room is shared out.
+
+use std::time::Duration;
+
+use crate::config::{Mode, ResourceSettings, Selection, Settings, VmSettings};
+use crate::domain::{Amount, Cores, Moment, Reading, Resource};
+use crate::observe::{Snapshot, VmView};
+
+use super::budget::{Budget, Request};
+use super::gates::{self, LOW_READINGS};
+use super::levers::{self, Movable};
+use super::memory::Memory;
+use super::plan::{Change, Plan, Reason, Verdict};
+use super::policy::{Observation, Policy, Sample, Want};
+
+/// Decides what to change at `now`.
+///
+/// Gives one verdict for every managed VM and resource. `memory` takes in what was seen, also where nothing is
+/// changed; what became of the changes is told to it later, by [`Memory::note`].
+pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: Moment) -> Plan {
+    let mut judged = Vec::new();
+    for vm in snapshot.vms.values() {
+        match settings.of(vm.id, &vm.tags) {
+            Selection::No => {}
+            Selection::Unusable(why) => judged.extend(
+                Resource::ALL
+                    .map(|r| Judged::held(vm, r, Reason::BadSettings { why: why.clone() })),
+            ),
+            Selection::Managed(own) => {
+                let tick = Tick {
+                    snapshot,
+                    own,
+                    now,
+                    oldest: gates::oldest_reading(settings),
+                };
+                judged.extend(Resource::ALL.map(|resource| tick.judge(vm, resource, memory)));
+            }
+        }
+    }
+    share_out(&mut judged, Budget::new(snapshot, &settings.host));
+    let changes = changes(&judged);
+    Plan {
+        at: now,
+        changes,
+        verdicts: judged.into_iter().map(|j| j.verdict).collect(),
+    }
+}
+
+/// One resource of one VM, judged without regard to the others.
+struct Judged {
+    verdict: Verdict,
+    /// The move to make, if any: the lever's state and where to.
+    go: Option<(Movable, f64)>,
+    priority: u32,
+}
+
+impl Judged {
+    /// A verdict that changes nothing.
+    fn held(vm: &VmView, resource: Resource, reason: Reason) -> Self {
+        let verdict = Verdict {
+            vm: vm.id,
+            name: vm.name.clone(),
+            resource,
+            need: need(vm, resource),
+            allocation: allocation(vm, resource),
+            lever: None,
+            wanted: None,
+            target: None,
+            reason,
+        };
+        Self {
+            verdict,
+            go: None,
+            priority: 0,
+        }
+    }
+
+    /// How much more the VM is to get; negative for a shrink.
+    fn extra(&self) -> f64 {
+        self.go.map_or(0.0, |(movable, to)| to - movable.allocation)
+    }
+}
+
+/// What is the same for all judgements of one VM in one tick.
+struct Tick<'a> {
+    snapshot: &'a Snapshot,
+    own: &'a VmSettings,
+    now: Moment,
+    oldest: Duration,
+}
+
+impl Tick<'_> {
+    fn judge(&self, vm: &VmView, resource: Resource, memory: &mut Memory) -> Judged {
+        if let Some(reason) = gates::out_of_reach(vm, self.snapshot) {
+            return Judged::held(vm, resource, reason);
+        }
+        let movable = match resource {
+            Resource::Cpu => levers::cpu(vm, self.own, self.now, self.oldest),
+            Resource::Memory => levers::memory(vm, self.own, self.now, self.oldest),
+        };
+        let movable = match movable {
+            Ok(movable) => movable,
+            Err(reason) => return Judged::held(vm, resource, reason),
+        };
+        let mut judged = Judged::held(vm, resource, Reason::Fits);
+        judged.verdict.lever = Some(movable.lever);
+        judged.priority = self.own.priority;
+        let range = self.range(resource, &movable);
+        let want = match self.ask_policy(vm, resource, &movable, &range, memory) {
+            Ok(want) => want,
+            Err(why) => {
+                judged.verdict.reason = Reason::Unmeasured { why };
+                return judged;
+            }
+        };
+        judged.verdict.wanted = Some(resource.amount(want.amount));
+        match self.weigh(vm, resource, &movable, &range, want, memory) {
+            Ok((to, reason)) => {
+                judged.go = Some((movable, to));
+                judged.verdict.reason = reason;
+            }
+            Err(reason) => judged.verdict.reason = reason,
+        }
+        judged
+    }
+
+    /// The limits of this resource, in whole steps of the lever: never beyond the admin's, never beyond QEMU's.
+    fn range(&self, resource: Resource, movable: &Movable) -> Range {
+        let (min, max) = match resource {
+            Resource::Cpu => (self.own.cpu.min.as_f64(), self.own.cpu.max.as_f64()),
+            Resource::Memory => (self.own.memory.min.as_f64(), self.own.memory.max.as_f64()),
+        };
+        let most = steps_down(max, movable.grain);
+        let top = most.min(movable.ceiling);
+        Range {
+            bottom: steps_up(min, movable.grain).min(top),
+            top,
+            by_max: most <= movable.ceiling,
+        }
+    }
+
+    /// Lets the policy take in what was measured. An error says what is not known.
+    fn ask_policy(
+        &self,
+        vm: &VmView,
+        resource: Resource,
+        movable: &Movable,
+        range: &Range,
+        memory: &mut Memory,
+    ) -> Result<Want, String> {
+        let (usage, short) = self.usage(vm, resource)?;
+        let seen = Observation {
+            now: self.now,
+            resource,
+            usage: &usage,
+            allocation: movable.allocation,
+            short,
+            min: range.bottom,
+            max: range.top,
+            grain: movable.grain,
+            settings: self.rule(resource),
+        };
+        Ok(memory
+            .of(vm.id, resource)
+            .policy(self.own.policy)
+            .want(&seen))
+    }
+
+    fn rule(&self, resource: Resource) -> &ResourceSettings {
+        match resource {
+            Resource::Cpu => &self.own.cpu.rule,
+            Resource::Memory => &self.own.memory.rule,
+        }
+    }
+
+    /// What was measured since the previous tick, and whether the guest shows that it wants more than it has.
+    fn usage(&self, vm: &VmView, resource: Resource) -> Result<(Vec<Sample>, bool), String> {
+        match resource {
+            Resource::Cpu => {
+                let usage = gates::fresh(&vm.cpu.usage, self.now, self.oldest)?;
+                let second = Duration::from_secs(1);
+                let count = usage.seconds.len() as u32;
+                let at = |i: usize| self.now - second * (count - 1 - i as u32);
+                let sample = |(i, value): (usize, &Cores)| Sample {
+                    at: at(i),
+                    span: second,
+                    value: value.as_f64(),
+                };
+                let samples = usage.seconds.iter().enumerate().map(sample).collect();
+                // Held back in every tenth period or more: the quota, not the guest, decides what is used.
+                Ok((
+                    samples,
+                    usage.throttled.is_some_and(|share| share.fraction() >= 0.1),
+                ))
+            }
+            Resource::Memory => {
+                let need = gates::fresh(&vm.memory.need, self.now, self.oldest)?;
+                if need.includes_cache {
+                    return Err(
+                        "the guest does not tell how much of its memory is page cache".to_owned(),
+                    );
+                }
+                let sample = Sample {
+                    at: self.now,
+                    span: Duration::ZERO,
+                    value: need.need.as_f64(),
+                };
+                Ok((vec![sample], need.pressure))
+            }
+        }
+    }
+
+    /// Takes a policy's want through limits and gates: where to go and why, or why not.
+    fn weigh(
+        &self,
+        vm: &VmView,
+        resource: Resource,
+        movable: &Movable,
+        range: &Range,
+        want: Want,
+        memory: &mut Memory,
+    ) -> Result<(f64, Reason), Reason> {
+        let has = movable.allocation;
+        let to = steps_up(want.amount, movable.grain).clamp(range.bottom, range.top);
+        let grows = to >= has + movable.grain * 0.999;
+        let shrinks = to <= has - movable.grain * 0.999;
+        let remembered = memory.of(vm.id, resource);
+        remembered.low_readings = if shrinks {
+            remembered.low_readings.saturating_add(1)
+        } else {
+            0
+        };
+        if !grows && !shrinks {
+            return Err(range.reason_to_stay(resource, movable, want.amount));
+        }
+        let reason = range.reason_to_move(resource, has, want.reason);
+        self.may_change(vm, movable, memory)?;
+        let remembered = memory.of(vm.id, resource);
+        let cooldown = if grows {
+            self.own.cooldown.up
+        } else {
+            self.own.cooldown.down
+        };
+        if shrinks && remembered.low_readings < LOW_READINGS {
+            return Err(Reason::FirstLowReading);
+        }
+        if let Some(until) = remembered.cools_until(cooldown, self.now) {
+            return Err(Reason::CoolingDown { until });
+        }
+        if grows {
+            Ok((to, reason))
+        } else {
+            self.shrink(vm, movable, to).map(|to| (to, reason))
+        }
+    }
+
+    /// Whether anything may be changed at all.
+    fn may_change(&self, vm: &VmView, movable: &Movable, memory: &Memory) -> Result<(), Reason> {
+        if vm.changing {
+            return Err(Reason::InProgress);
+        }
+        if let Some(reason) = gates::hands_off(vm, self.snapshot) {
+            return Err(reason);
+        }
+        if self.own.mode != Mode::Auto {
+            let mode = if self.own.mode == Mode::Observe {
+                "observe"
+            } else {
+                "recommend"
+            };
+            return Err(Reason::NotAutomatic {
+                mode: mode.to_owned(),
+            });
+        }
+        match memory.rests_until(vm.id, movable.lever, self.now) {
+            Some(until) => Err(Reason::Resting {
+                lever: movable.lever,
+                until,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// How far a shrink may go: in bounded steps, and for memory never below what the guest needs now.
+    fn shrink(&self, vm: &VmView, movable: &Movable, to: f64) -> Result<f64, Reason> {
+        let mut to = to.max(steps_up(
+            movable.allocation - movable.shrink_at_most,
+            movable.grain,
+        ));
+        if movable.lever.resource() == Resource::Memory {
+            let need = gates::fresh(&vm.memory.need, self.now, self.oldest);
+            let floor = gates::memory_floor(&need.map_err(|why| Reason::Unmeasured { why })?)?;
+            to = to.max(steps_up(floor.as_f64(), movable.grain));
+            if to > movable.allocation - movable.grain * 0.999 {
+                return Err(Reason::KeepsMargin { floor });
+            }
+        }
+        Ok(to)
+    }
+}
+
+/// Where an allocation may lie.
+struct Range {
+    bottom: f64,
+    top: f64,
+    /// Whether `top` is the admin's maximum, not QEMU's ceiling.
+    by_max: bool,
+}
+
+impl Range {
+    fn reason_to_stay(&self, resource: Resource, movable: &Movable, wanted: f64) -> Reason {
+        let beyond_top = wanted >= self.top + movable.grain * 0.5;
+        match (beyond_top, self.by_max) {
+            (true, true) => Reason::AtMax {
+                max: resource.amount(self.top),
+            },
+            (true, false) => Reason::AtCeiling {
+                ceiling: resource.amount(self.top),
+            },
+            (false, _) if wanted <= self.bottom - movable.grain => Reason::AtMin {
+                min: resource.amount(self.bottom),
+            },
+            (false, _) => Reason::Fits,
+        }
+    }
+
+    fn reason_to_move(&self, resource: Resource, has: f64, reason: Reason) -> Reason {
+        if has > self.top || has < self.bottom {
+            Reason::OutsideLimits {
+                min: resource.amount(self.bottom),
+                max: resource.amount(self.top),
+            }
+        } else {
+            reason
+        }
+    }
+}
+
+/// Grants grows from the node's room, the highest priority first, fairly within one.
+fn share_out(judged: &mut [Judged], mut budget: Budget) {
+    let mut priorities: Vec<u32> = judged.iter().map(|j| j.priority).collect();
+    priorities.sort_unstable_by(|a, b| b.cmp(a));
+    priorities.dedup();
+    for (priority, resource) in priorities
+        .iter()
+        .flat_map(|p| Resource::ALL.map(|r| (*p, r)))
+    {
+        let mut served: Vec<&mut Judged> = judged
+            .iter_mut()
+            .filter(|j| j.priority == priority && j.verdict.resource == resource && j.extra() > 0.0)
+            .collect();
+        let requests: Vec<Request> = served
+            .iter()
+            .filter_map(|j| {
+                j.go.map(|(movable, _)| Request {
+                    extra: j.extra(),
+                    grain: movable.grain,
+                })
+            })
+            .collect();
+        for (judged, granted) in served.iter_mut().zip(budget.share(resource, &requests)) {
+            match (granted, &mut judged.go) {
+                (Ok(granted), Some((movable, to))) => *to = movable.allocation + granted,
+                (Err(reason), _) => {
+                    judged.go = None;
+                    judged.verdict.reason = reason;
+                }
+                (Ok(_), None) => {}
+            }
+        }
+    }
+    for judged in judged.iter_mut() {
+        judged.verdict.target = judged.go.map(|(_, to)| judged.verdict.resource.amount(to));
+    }
+}
+
+/// The changes, shrinks first, then grows by priority.
+fn changes(judged: &[Judged]) -> Vec<Change> {
+    let mut moving: Vec<&Judged> = judged.iter().filter(|j| j.go.is_some()).collect();
+    moving.sort_by_key(|j| (j.extra() > 0.0, std::cmp::Reverse(j.priority)));
+    let change = |j: &Judged| {
+        let (movable, to) = j.go?;
+        let resource = j.verdict.resource;
+        Some(Change {
+            vm: j.verdict.vm,
+            name: j.verdict.name.clone(),
+            lever: movable.lever,
+            from: resource.amount(movable.allocation),
+            to: resource.amount(to),
+            reason: j.verdict.reason.clone(),
+        })
+    };
+    moving.into_iter().filter_map(change).collect()
+}
+
+/// What the VM needs now, for the verdict.
+fn need(vm: &VmView, resource: Resource) -> Reading<Amount> {
+    match resource {
+        Resource::Cpu => vm.cpu.usage.as_ref().map(|usage| Amount::Cpu(usage.mean)),
+        Resource::Memory => vm
+            .memory
+            .need
+            .as_ref()
+            .map(|need| Amount::Memory(need.need)),
+    }
+}
+
+/// What the VM has now, for the verdict.
+fn allocation(vm: &VmView, resource: Resource) -> Reading<Amount> {
+    match resource {
+        Resource::Cpu => {
+            let limit = vm.cpu.limit.get().flatten();
+            let cores =
+                |vcpus| limit.map_or(Cores::whole(vcpus), |limit| limit.min(Cores::whole(vcpus)));
+            vm.cpu
+                .vcpus
+                .as_ref()
+                .map(|vcpus| Amount::Cpu(cores(*vcpus)))
+        }
+        Resource::Memory if vm.memory.balloon.device => {
+            vm.memory.balloon.actual.clone().map(Amount::Memory)
+        }
+        Resource::Memory => vm.memory.ceiling.clone().map(Amount::Memory),
+    }
+}
+
+/// Up to a whole number of steps.
+fn steps_up(value: f64, grain: f64) -> f64 {
+    (value / grain - 1e-6).ceil() * grain
+}
+
+/// Down to a whole number of steps.
+fn steps_down(value: f64, grain: f64) -> f64 {
+    (value / grain + 1e-6).floor() * grain
+}

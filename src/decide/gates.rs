@@ -1,0 +1,100 @@
+//! When to keep the hands off a VM, whatever it needs.
+
+use std::time::Duration;
+
+use crate::config::Settings;
+use crate::domain::{Mib, Moment, Reading};
+use crate::observe::{MemoryNeed, Power, Snapshot, VmView};
+
+use super::Reason;
+
+/// Low readings in a row before anything is taken away.
+pub(super) const LOW_READINGS: u32 = 2;
+
+/// What a guest must keep above what it needs now: 1/16, and 64 MiB at least.
+///
+/// The kernel's own low watermark is well below 1 % of memory; the rest is room for what the guest allocates
+/// until the next reading, 5 s later by default.
+pub(super) fn with_margin(need: Mib) -> Mib {
+    need + Mib((need.0 / 16).max(64))
+}
+
+/// Readings older than this are as good as none.
+pub(super) fn oldest_reading(settings: &Settings) -> Duration {
+    // PVE asks guests for memory statistics every 2 s; a driver that missed five of them does not answer.
+    (settings.check_interval * 2).max(Duration::from_secs(10))
+}
+
+/// `reading` if it is young enough to decide on at `now`.
+pub(super) fn fresh<T: Clone>(
+    reading: &Reading<T>,
+    now: Moment,
+    oldest: Duration,
+) -> Result<T, String> {
+    match reading {
+        Reading::Known { value, at, .. } if now.since(*at) <= oldest => Ok(value.clone()),
+        Reading::Known { at, .. } => Err(format!(
+            "the last value is {} s old",
+            now.since(*at).as_secs()
+        )),
+        Reading::Unknown(why) => Err(why.clone()),
+    }
+}
+
+/// Why this VM is none of our business, if so: not here, not running, a template.
+pub(super) fn out_of_reach(vm: &VmView, snapshot: &Snapshot) -> Option<Reason> {
+    if vm.owner != snapshot.node {
+        return Some(Reason::OtherNode {
+            node: vm.owner.clone(),
+        });
+    }
+    if vm.template {
+        return Some(Reason::Template);
+    }
+    if let Some(why) = &vm.unreadable {
+        return Some(Reason::Unreadable { why: why.clone() });
+    }
+    match &vm.power {
+        Power::Running => None,
+        Power::Stopped => Some(Reason::NotRunning),
+        Power::Suspended(state) => Some(Reason::NotExecuting {
+            state: state.clone(),
+        }),
+        Power::Unknown(why) => Some(Reason::Unreadable { why: why.clone() }),
+    }
+}
+
+/// Why nothing may be changed now although the VM is ours and is measured.
+pub(super) fn hands_off(vm: &VmView, snapshot: &Snapshot) -> Option<Reason> {
+    if let Some(lock) = &vm.lock {
+        return Some(Reason::Locked { lock: lock.clone() });
+    }
+    match &snapshot.cluster.quorate {
+        Reading::Known { value: true, .. } => {}
+        Reading::Known { value: false, .. } => return Some(Reason::NoQuorum),
+        Reading::Unknown(why) => {
+            return Some(Reason::Unmeasured {
+                why: format!("quorum: {why}"),
+            });
+        }
+    }
+    let pause = snapshot.cluster.pause.as_ref()?;
+    Some(Reason::Paused {
+        by: pause.by.clone(),
+    })
+}
+
+/// The least memory that may be left to a guest, or why none may be taken at all.
+pub(super) fn memory_floor(need: &MemoryNeed) -> Result<Mib, Reason> {
+    if need.includes_cache {
+        return Err(Reason::Unmeasured {
+            why: "the guest does not tell how much is page cache".to_owned(),
+        });
+    }
+    if need.pressure {
+        return Err(Reason::ShortOfMemory {
+            need: crate::domain::Amount::Memory(need.need),
+        });
+    }
+    Ok(with_margin(need.need))
+}

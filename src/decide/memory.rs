@@ -1,0 +1,146 @@
+//! What a decision remembers from tick to tick, and across restarts: cool-downs, low readings, failures, policies.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::act::{Done, Outcome};
+use crate::config::PolicyKind;
+use crate::domain::{Lever, Moment, Resource, VmId};
+
+use super::policy;
+
+/// The version of the stored form. A file of another version is set aside and learned anew.
+pub const MEMORY_VERSION: u32 = 1;
+
+/// A lever that fails so often in a row rests.
+const FAILURES_BEFORE_REST: u32 = 3;
+/// The first rest; each further failure doubles it, up to [`LONGEST_REST`].
+const FIRST_REST: Duration = Duration::from_secs(5 * 60);
+/// A guest can be repaired at any time, so a lever is tried again within the hour.
+const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
+/// After a single refusal the same is not asked again at once: a guest that could not free a CPU or a memory
+/// module just now will hardly do so in the next second.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// Everything that decisions remember.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    version: u32,
+    vms: BTreeMap<VmId, VmMemory>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            version: MEMORY_VERSION,
+            vms: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct VmMemory {
+    cpu: ResourceMemory,
+    memory: ResourceMemory,
+    #[serde(default)]
+    levers: BTreeMap<Lever, Failures>,
+}
+
+/// What is remembered of one resource of one VM.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct ResourceMemory {
+    /// The policy's own state.
+    pub(super) policy: Option<policy::State>,
+    /// Ticks in a row in which less would have been enough.
+    #[serde(default)]
+    pub(super) low_readings: u32,
+    /// The last change in either direction that moved anything.
+    #[serde(default)]
+    pub(super) last_change: Option<Moment>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Failures {
+    in_a_row: u32,
+    rest_until: Option<Moment>,
+}
+
+impl Memory {
+    /// Whether this was stored by a version that this one understands.
+    pub fn is_current(&self) -> bool {
+        self.version == MEMORY_VERSION
+    }
+
+    /// What is remembered of one resource of one VM.
+    pub(super) fn of(&mut self, vm: VmId, resource: Resource) -> &mut ResourceMemory {
+        let vm = self.vms.entry(vm).or_default();
+        match resource {
+            Resource::Cpu => &mut vm.cpu,
+            Resource::Memory => &mut vm.memory,
+        }
+    }
+
+    /// Until when `lever` of `vm` rests after failures, if it does at `now`.
+    pub fn rests_until(&self, vm: VmId, lever: Lever, now: Moment) -> Option<Moment> {
+        let until = self.vms.get(&vm)?.levers.get(&lever)?.rest_until?;
+        // A rest is never longer than the longest: a clock that was set back cannot freeze a lever.
+        (until > now).then(|| until.min(now + LONGEST_REST))
+    }
+
+    /// Takes in what became of a change. Returns the end of the rest if the lever now begins one.
+    pub fn note(&mut self, done: &Done) -> Option<Moment> {
+        let change = &done.change;
+        let remembered = self.of(change.vm, change.lever.resource());
+        if done.outcome.moved() {
+            remembered.last_change = Some(done.at);
+            remembered.low_readings = 0;
+        }
+        let failures = self
+            .vms
+            .entry(change.vm)
+            .or_default()
+            .levers
+            .entry(change.lever)
+            .or_default();
+        if done.outcome == Outcome::Applied {
+            *failures = Failures::default();
+            return None;
+        }
+        failures.in_a_row += 1;
+        let over = failures.in_a_row.saturating_sub(FAILURES_BEFORE_REST);
+        let opens = failures.in_a_row >= FAILURES_BEFORE_REST;
+        let rest = if opens {
+            (FIRST_REST * 2u32.pow(over.min(8))).min(LONGEST_REST)
+        } else {
+            PAUSE_AFTER_FAILURE
+        };
+        failures.rest_until = Some(done.at + rest);
+        if opens { failures.rest_until } else { None }
+    }
+
+    /// Forgets VMs that are gone. `known` says whether a VM still exists anywhere in the cluster.
+    pub fn retain(&mut self, known: impl Fn(VmId) -> bool) {
+        self.vms.retain(|id, _| known(*id));
+    }
+}
+
+impl ResourceMemory {
+    /// The policy's state, made anew if there is none yet or the configuration now names another algorithm.
+    pub(super) fn policy(&mut self, kind: PolicyKind) -> &mut policy::State {
+        match &mut self.policy {
+            Some(state) if state.kind() == kind => {}
+            other => *other = Some(policy::State::new(kind)),
+        }
+        // The match above leaves a state in every case.
+        self.policy.get_or_insert_with(|| policy::State::new(kind))
+    }
+
+    /// When the cool-down `span` after the last change ends, if it has not at `now`.
+    pub(super) fn cools_until(&self, span: Duration, now: Moment) -> Option<Moment> {
+        // A change "from the future" was stamped by a clock that was wrong: it counts from now on at most.
+        let until = self.last_change?.min(now) + span;
+        (until > now).then_some(until)
+    }
+}

@@ -1,0 +1,118 @@
+//! Snapshots for tests: a calm node of 16 cores and 64 GiB, and VMs that are put into any state with a few words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::{Cores, Mib, Moment, Reading, Source, VmId, VmName};
+
+use super::*;
+
+/// The time of a fixture's snapshot.
+pub(crate) const NOW: Moment = Moment::from_millis(1_800_000_000_000);
+
+/// A node on which a fifth of everything is used, with these VMs.
+pub(crate) fn node(vms: impl IntoIterator<Item = VmView>) -> Snapshot {
+    Snapshot {
+        at: NOW,
+        node: "pve1".parse().unwrap(),
+        cluster: ClusterView {
+            quorate: Reading::known(true, NOW, Source::Proc),
+            pause: None,
+        },
+        host: HostView {
+            cpus: Cores::whole(16),
+            cpu_used: Reading::known(Cores::from_f64(3.2), NOW, Source::Proc),
+            memory_total: Mib::gib(64),
+            memory_available: Reading::known(Mib::gib(48), NOW, Source::Proc),
+        },
+        vms: vms
+            .into_iter()
+            .map(|vm| (vm.id, vm))
+            .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+/// A running VM with 8 cores of which 2 are plugged and 1 is used, and 4 of 16 GiB of which 3.6 are needed.
+pub(crate) fn vm(id: u32) -> VmView {
+    VmView {
+        id: VmId::try_from(id).unwrap(),
+        name: VmName::new("web"),
+        owner: "pve1".parse().unwrap(),
+        tags: vec!["autoscale".into()],
+        power: Power::Running,
+        template: false,
+        lock: None,
+        uptime: Reading::known(Duration::from_secs(3600), NOW, Source::Proc),
+        unreadable: None,
+        cpu: CpuView {
+            ceiling: 8,
+            configured: 2,
+            vcpus: Reading::known(2, NOW, Source::Qemu),
+            hotplug: true,
+            limit: Reading::known(None, NOW, Source::Cgroup),
+            usage: cpu_usage(1.0),
+        },
+        memory: MemoryView {
+            configured: Mib::gib(16),
+            ceiling: Reading::known(Mib::gib(16), NOW, Source::Qemu),
+            hotplug: false,
+            balloon: Balloon {
+                device: true,
+                configured: Some(Mib::gib(4)),
+                shares: Some(0),
+                actual: Reading::known(Mib::gib(4), NOW, Source::Qemu),
+            },
+            resident: Reading::known(Mib::gib(4), NOW, Source::Cgroup),
+            need: memory_need(3700),
+        },
+        changing: false,
+        pending: Vec::new(),
+    }
+}
+
+/// CPU usage that has been the same for five seconds.
+pub(crate) fn cpu_usage(cores: f64) -> Reading<CpuUsage> {
+    let mean = Cores::from_f64(cores);
+    let usage = CpuUsage {
+        mean,
+        seconds: vec![mean; 5],
+        throttled: None,
+        busiest_vcpu: None,
+    };
+    Reading::known(usage, NOW, Source::Cgroup)
+}
+
+/// What a guest that is not short of memory says.
+pub(crate) fn memory_need(mib: u64) -> Reading<MemoryNeed> {
+    let need = MemoryNeed {
+        need: Mib(mib),
+        includes_cache: false,
+        available: None,
+        pressure: false,
+    };
+    Reading::known(need, NOW, Source::Guest)
+}
+
+/// The same snapshot `span` later, with every reading taken anew.
+pub(crate) fn later(mut snapshot: Snapshot, span: Duration) -> Snapshot {
+    fn renew<T: Clone>(reading: &mut Reading<T>, now: Moment) {
+        if let Reading::Known { at, .. } = reading {
+            *at = now;
+        }
+    }
+    let now = snapshot.at + span;
+    snapshot.at = now;
+    renew(&mut snapshot.cluster.quorate, now);
+    renew(&mut snapshot.host.cpu_used, now);
+    renew(&mut snapshot.host.memory_available, now);
+    for vm in snapshot.vms.values_mut() {
+        renew(&mut vm.cpu.vcpus, now);
+        renew(&mut vm.cpu.limit, now);
+        renew(&mut vm.cpu.usage, now);
+        renew(&mut vm.memory.ceiling, now);
+        renew(&mut vm.memory.balloon.actual, now);
+        renew(&mut vm.memory.resident, now);
+        renew(&mut vm.memory.need, now);
+    }
+    snapshot
+}
