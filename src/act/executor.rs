@@ -45,17 +45,30 @@ pub struct Executor {
 impl Executor {
     /// An executor for the VMs of `node`.
     pub fn new(layout: Layout, node: NodeName, qm: Qm) -> Self {
-        Self { layout, node, qm, slots: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Self {
+            layout,
+            node,
+            qm,
+            slots: Arc::new(Semaphore::new(AT_A_TIME)),
+        }
     }
 
     /// Carries out the changes of one VM, one after the other, and reports each.
     pub async fn carry_out(&self, changes: Vec<Change>, reports: mpsc::UnboundedSender<Report>) {
         // The semaphore is never closed, and without a slot nothing must start.
-        let Ok(_slot) = self.slots.acquire().await else { return };
+        let Ok(_slot) = self.slots.acquire().await else {
+            return;
+        };
         for change in changes {
             let started = Instant::now();
             let (outcome, now) = self.attempt(&change, &reports).await;
-            let done = Done { change, outcome, now, at: Moment::now(), took: started.elapsed() };
+            let done = Done {
+                change,
+                outcome,
+                now,
+                at: Moment::now(),
+                took: started.elapsed(),
+            };
             // Nobody listens any more only when the daemon is about to end.
             let _ = reports.send(Report::Done(Box::new(done)));
         }
@@ -68,9 +81,18 @@ impl Executor {
     ) -> (Outcome, Reading<Amount>) {
         let config = match self.prepare(change, reports).await {
             Ok(config) => config,
-            Err(why) => return (Outcome::Refused(why), levers::read(&self.layout, change.vm, change.lever).await),
+            Err(why) => {
+                return (
+                    Outcome::Refused(why),
+                    levers::read(&self.layout, change.vm, change.lever).await,
+                );
+            }
         };
-        let ran = match self.qm.set(change.vm, &levers::options(change, &config)).await {
+        let ran = match self
+            .qm
+            .set(change.vm, &levers::options(change, &config))
+            .await
+        {
             Ok(_) => Ran::Returned,
             Err(error) => match error.cause {
                 Cause::TimedOut | Cause::Killed(_) => Ran::CutOff(error.to_string()),
@@ -80,7 +102,10 @@ impl Executor {
         let seen = self.settle(change).await;
         let option = levers::option_name(change.lever);
         let pending = match self.config(change.vm).await {
-            Ok(after) => after.pending.iter().any(|p| p == option) && !config.pending.iter().any(|p| p == option),
+            Ok(after) => {
+                after.pending.iter().any(|p| p == option)
+                    && !config.pending.iter().any(|p| p == option)
+            }
             Err(_) => false,
         };
         let mut outcome = judge(change, &ran, &seen, pending);
@@ -91,7 +116,11 @@ impl Executor {
     }
 
     /// What must hold directly before a change: ours, unlocked, quorate, and its settings remembered.
-    async fn prepare(&self, change: &Change, reports: &mpsc::UnboundedSender<Report>) -> Result<VmConfig, String> {
+    async fn prepare(
+        &self,
+        change: &Change,
+        reports: &mpsc::UnboundedSender<Report>,
+    ) -> Result<VmConfig, String> {
         let config = self.config(change.vm).await?;
         if let Some(lock) = &config.lock {
             return Err(format!("its configuration was locked meanwhile ({lock})"));
@@ -101,7 +130,10 @@ impl Executor {
         }
         if let Some(baseline) = self.remember(change.vm, &config).await? {
             let baseline = Box::new(baseline);
-            let _ = reports.send(Report::TakenOver { vm: change.vm, baseline });
+            let _ = reports.send(Report::TakenOver {
+                vm: change.vm,
+                baseline,
+            });
         }
         Ok(config)
     }
@@ -127,11 +159,15 @@ impl Executor {
         let (layout, node) = (self.layout.clone(), self.node.clone());
         let baseline = Baseline::of(config, Moment::now());
         blocking(move || {
-            let keep = |e: &dyn std::fmt::Display| format!("its present settings cannot be kept for `release`: {e}");
+            let keep = |e: &dyn std::fmt::Display| {
+                format!("its present settings cannot be kept for `release`: {e}")
+            };
             if VmFacts::read(&layout, vm).map_err(|e| keep(&e))?.is_some() {
                 return Ok(None);
             }
-            VmFacts::new(node, baseline.clone()).write(&layout, vm).map_err(|e| keep(&e))?;
+            VmFacts::new(node, baseline.clone())
+                .write(&layout, vm)
+                .map_err(|e| keep(&e))?;
             Ok(Some(baseline))
         })
         .await
@@ -157,7 +193,10 @@ impl Executor {
             Err(e) => format!("; it could not be taken back ({e}): qm set {vm} --revert {option}"),
         };
         match outcome {
-            Outcome::Pending(why) | Outcome::Partial(why) | Outcome::Refused(why) | Outcome::Unknown(why) => {
+            Outcome::Pending(why)
+            | Outcome::Partial(why)
+            | Outcome::Refused(why)
+            | Outcome::Unknown(why) => {
                 *why += &note;
             }
             Outcome::Applied => {}
@@ -175,6 +214,9 @@ async fn blocking<T: Send + 'static>(
     match tokio::time::timeout(FILES_LIMIT, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err("reading /etc/pve failed".to_owned()),
-        Err(_) => Err(format!("/etc/pve did not answer within {} s", FILES_LIMIT.as_secs())),
+        Err(_) => Err(format!(
+            "/etc/pve did not answer within {} s",
+            FILES_LIMIT.as_secs()
+        )),
     }
 }

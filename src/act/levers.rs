@@ -65,7 +65,9 @@ pub(super) async fn read(layout: &Layout, vm: VmId, lever: Lever) -> Reading<Amo
         Err(e) => return Reading::unknown(e.to_string()),
     };
     let amount = match lever {
-        Lever::Vcpus | Lever::Cpulimit => answers.vcpus.map(|v| Amount::Cpu(Cores::whole(v.len() as u32))),
+        Lever::Vcpus | Lever::Cpulimit => answers
+            .vcpus
+            .map(|v| Amount::Cpu(Cores::whole(v.len() as u32))),
         Lever::Balloon => match answers.balloon {
             Ok(Some(balloon)) => Ok(Amount::Memory(balloon.actual)),
             Ok(None) => Err("there is no balloon device".to_owned()),

@@ -49,13 +49,30 @@ impl From<Exit> for ExitCode {
 
 /// Gives each Proxmox VE guest that opted in the CPU and memory it needs now, live.
 #[derive(Debug, Parser)]
-#[command(name = "vm-autoscale", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "vm-autoscale",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
 struct Cli {
     /// Take every system path under DIR: a simulated node, a test, a rescue system
-    #[arg(long, global = true, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/",
+        hide_default_value = true
+    )]
     root: PathBuf,
     /// How reading commands print
-    #[arg(long, global = true, value_enum, default_value_t, hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_default_value = true
+    )]
     output_format: OutputFormat,
     #[command(subcommand)]
     command: Command,
@@ -111,7 +128,12 @@ fn show(format: OutputFormat, data: &impl Serialize, text: impl FnOnce() -> Stri
 }
 
 fn check(args: &check_config::CheckConfig, layout: &Layout, format: OutputFormat) -> Exit {
-    match check_config::run(args, &layout.config_file(), format, &mut anstream::stdout().lock()) {
+    match check_config::run(
+        args,
+        &layout.config_file(),
+        format,
+        &mut anstream::stdout().lock(),
+    ) {
         Ok(CheckResult::Valid) => Exit::Done,
         Ok(CheckResult::Warnings) => Exit::Attention,
         Ok(CheckResult::Faulty) => Exit::Failed,

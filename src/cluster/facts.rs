@@ -87,7 +87,11 @@ impl fmt::Display for Baseline {
 impl VmFacts {
     /// The facts of a VM that is taken over now.
     pub fn new(owner: NodeName, baseline: Baseline) -> Self {
-        Self { version: FACTS_VERSION, owner, baseline }
+        Self {
+            version: FACTS_VERSION,
+            owner,
+            baseline,
+        }
     }
 
     /// Where the facts of `vm` are kept.
@@ -101,11 +105,19 @@ impl VmFacts {
     /// The file is there but cannot be read or understood.
     pub fn read(layout: &Layout, vm: VmId) -> Result<Option<Self>, FactsError> {
         let path = Self::path(layout, vm);
-        let Some(text) = pmxcfs::read(&path)? else { return Ok(None) };
+        let Some(text) = pmxcfs::read(&path)? else {
+            return Ok(None);
+        };
         match serde_json::from_str::<Self>(&text) {
             Ok(facts) if facts.version == FACTS_VERSION => Ok(Some(facts)),
-            Ok(facts) => Err(FactsError::Damaged { path, why: format!("version {} is not known", facts.version) }),
-            Err(e) => Err(FactsError::Damaged { path, why: e.to_string() }),
+            Ok(facts) => Err(FactsError::Damaged {
+                path,
+                why: format!("version {} is not known", facts.version),
+            }),
+            Err(e) => Err(FactsError::Damaged {
+                path,
+                why: e.to_string(),
+            }),
         }
     }
 
@@ -115,6 +127,10 @@ impl VmFacts {
     /// /etc/pve is not mounted or refuses.
     pub fn write(&self, layout: &Layout, vm: VmId) -> Result<(), FactsError> {
         let text = serde_json::to_string(self).unwrap_or_default();
-        Ok(pmxcfs::replace(layout, &Self::path(layout, vm), text.as_bytes())?)
+        Ok(pmxcfs::replace(
+            layout,
+            &Self::path(layout, vm),
+            text.as_bytes(),
+        )?)
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::notify;
 use super::parse;
-use super::section::{Report, Section, Written, WrittenList};
+use super::report::Report;
+use super::section::{Section, Written, WrittenList};
 use super::settings::{CpuMethod, MemoryMethod, Mode, PolicyKind};
 use super::units::{Choice, ProfileName, Scalar, Tag};
 use crate::domain::{Cores, Mib, Percent, VmId};
@@ -23,6 +24,10 @@ const MEMORY: RangeInclusive<Mib> = Mib(16)..=Mib::gib(4096);
 const RESERVE: RangeInclusive<Mib> = Mib::ZERO..=Mib::gib(4096);
 const SHARE: RangeInclusive<Percent> = Percent::whole(0)..=Percent::whole(100);
 const PRIORITY: RangeInclusive<u32> = 0..=1000;
+
+/// Each VM's section is resolved over each profile, so their number has an end; a Proxmox VE cluster is smaller.
+const PROFILES: usize = 64;
+const VMS: usize = 4096;
 
 impl Choice for Mode {
     const WORDS: &'static [(&'static str, Self)] = &[
@@ -125,7 +130,7 @@ pub(super) fn read(mut root: Section<'_>) -> File {
         check_interval: root.ranged("check_interval", INTERVAL),
         select: select(root.section("select")),
         profiles: root
-            .entries::<ProfileName>("profiles", "NAME")
+            .entries::<ProfileName>("profiles", "NAME", PROFILES)
             .into_iter()
             .map(|(name, mut section)| {
                 let layer = layer(&mut section);
@@ -134,7 +139,7 @@ pub(super) fn read(mut root: Section<'_>) -> File {
             })
             .collect(),
         vms: root
-            .entries::<VmId>("vms", "VMID")
+            .entries::<VmId>("vms", "VMID", VMS)
             .into_iter()
             .map(|(id, section)| (id.value, vm(section)))
             .collect(),

@@ -10,6 +10,7 @@ mod file;
 mod load;
 mod notify;
 mod parse;
+mod report;
 mod resolve;
 mod section;
 mod settings;

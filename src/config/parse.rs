@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::fault::Place;
-use super::section::Report;
+use super::report::Report;
 
 /// Deeper nesting than this is refused: the schema needs six levels.
 const MAX_DEPTH: usize = 32;

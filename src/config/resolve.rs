@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::check;
 use super::fault::Place;
 use super::file::{File, Layer, VmLayer};
-use super::section::{Report, Written, WrittenList};
+use super::report::Report;
+use super::section::{Written, WrittenList};
 use super::settings::{
     Cooldown, CpuSettings, HostLimits, MemorySettings, ResourceSettings, Select, Settings, VmEntry,
     VmSettings,

@@ -209,7 +209,7 @@ impl Scalar for VmId {
 }
 
 /// A tag that opts a VM in. Kept in lower case, as PVE compares tags.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tag(pub(super) String);
 
 impl Scalar for Tag {

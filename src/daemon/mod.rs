@@ -58,7 +58,11 @@ impl DaemonError {
 /// [`DaemonError`], before anything was changed.
 pub async fn run(layout: Layout, options: Options) -> Result<(), DaemonError> {
     // A dry run changes nothing and may look on beside the daemon.
-    let _lock = if options.dry_run { None } else { Some(instance::lock(&layout)?) };
+    let _lock = if options.dry_run {
+        None
+    } else {
+        Some(instance::lock(&layout)?)
+    };
     let mut agent = Agent::new(layout, options)?;
     if options.once {
         return agent.once().await;
@@ -80,7 +84,9 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, DaemonError> {
-        let on = |kind| signal(kind).map_err(|e| DaemonError::Node(format!("cannot listen for signals: {e}")));
+        let on = |kind| {
+            signal(kind).map_err(|e| DaemonError::Node(format!("cannot listen for signals: {e}")))
+        };
         Ok(Self {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,

@@ -21,7 +21,7 @@ const STDOUT_MAX: usize = 4 << 20;
 const STDERR_MAX: usize = 64 << 10;
 
 /// How long a process group may take to end itself after SIGTERM, and again after SIGKILL, before it is left alone: a
-/// process that waits for pmxcfs can be beyond any signal (pve-facts 7.7).
+/// process that waits for pmxcfs can be beyond any signal (pmxcfs: dfsm.c: dfsm_send_message_sync).
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long output is still read after the command ended, where a process that it left behind holds the pipe open.

@@ -3,6 +3,8 @@
 //! Each faulty file in `tests/data/config/bad` has beside it the text that it must give. After a deliberate change of
 //! a message, `UPDATE=1 cargo test --test config` writes the texts anew; read the difference before committing it.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod properties;
 
 use std::fs;

@@ -2,12 +2,14 @@
 //!
 //! Called through a link named `qm` or `pvesh` it is that command; otherwise `pve-sim node --root DIR` is the node.
 
+mod commands;
 mod faults;
 mod node;
 mod tools;
 mod vmconf;
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -35,13 +37,32 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let mut words = env::args();
-    let called_as = PathBuf::from(words.next().unwrap_or_default());
-    match called_as.file_name().and_then(|name| name.to_str()) {
-        Some("qm") => return tools::qm_main(root_of(&called_as), words.collect()),
-        Some("pvesh") => return tools::pvesh_main(root_of(&called_as), words.collect()),
-        _ => {}
+    let called_as = PathBuf::from(env::args_os().next().unwrap_or_default());
+    let name = called_as.file_name().and_then(OsStr::to_str);
+    match name {
+        Some("qm") => as_command("qm", &called_as, tools::qm_main),
+        Some("pvesh") => as_command("pvesh", &called_as, tools::pvesh_main),
+        _ => as_node(),
     }
+}
+
+/// This process is a command of the node.
+fn as_command(
+    name: &str,
+    called_as: &Path,
+    command: fn(PathBuf, Vec<String>) -> ExitCode,
+) -> ExitCode {
+    let root = root_of(called_as);
+    let words: Vec<String> = env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    commands::remember(&root, name, &words);
+    command(root, words)
+}
+
+/// This process is the node, or something around it.
+fn as_node() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Node { root, scenario } => node::run(&root, scenario.as_deref()),
     };
