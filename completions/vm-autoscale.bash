@@ -81,7 +81,7 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__check__subcmd__config)
-            opts="-h -V --vm --profile --root --output-format --help --version"
+            opts="-q -h -V --vm --profile --quiet --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

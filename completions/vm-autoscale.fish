@@ -68,6 +68,7 @@ complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" 
 json\t'One line of JSON'
 json-pretty\t'Indented JSON'
 yaml\t'YAML'"
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -s q -l quiet -d 'Print nothing unless the file cannot be used; warnings then count as right. What `systemctl reload` asks'
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -s V -l version -d 'Print version'
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand completions" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F

@@ -2,7 +2,7 @@
 //!
 //! They are kept in the repository, so that building a package needs nothing but the files, and so that a change of
 //! the command line shows in the manual in the same commit. After such a change:
-//! `REGENERATE=1 cargo test --test generated`.
+//! `UPDATE=1 cargo test --test generated`.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,9 +23,9 @@ use std::path::Path;
 
 use clap_complete::Shell;
 
-/// Compares `made` with the file at `path`, or writes it there if `REGENERATE` is set.
+/// Compares `made` with the file at `path`, or writes it there if `UPDATE` is set.
 fn holds(path: &str, made: &str) {
-    if env::var_os("REGENERATE").is_some() {
+    if env::var_os("UPDATE").is_some() {
         fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
         fs::write(path, made).unwrap();
         return;
@@ -37,7 +37,7 @@ fn holds(path: &str, made: &str) {
         .find(|(kept, made)| kept != made);
     assert!(
         kept == made,
-        "{path} is out of date: REGENERATE=1 cargo test --test generated\nfirst difference: {differs:?}"
+        "{path} is out of date: UPDATE=1 cargo test --test generated\nfirst difference: {differs:?}"
     );
 }
 

@@ -25,8 +25,7 @@ pub(crate) fn italic(text: &str) -> String {
 
 /// Puts `parts` into the places of `template` that are named `@LIKE THIS@`, each a line of its own.
 pub(crate) fn fill(template: &str, parts: &[(&str, String)]) -> String {
-    let mut page =
-        String::from(".\\\" Made from the code: REGENERATE=1 cargo test --test generated\n");
+    let mut page = String::from(".\\\" Made from the code: UPDATE=1 cargo test --test generated\n");
     for line in template.lines() {
         match parts.iter().find(|(name, _)| line == format!("@{name}@")) {
             Some((_, part)) => page += part,
