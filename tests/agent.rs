@@ -4,7 +4,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::scenario::Command;
+use support::scenario::{Command, Curve, Ramp};
 use support::{Daemon, Node, Vm, eventually};
 
 const QUICK: &str = "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1s, down: 2s}\n";
@@ -68,7 +68,13 @@ fn memory_follows_need_and_the_takeover_is_told_once() {
     eventually("the agent watches", || {
         code(&daemon, 101, "memory") == "fits"
     });
-    node.set_load(101, |load| load.memory_mib = 6000.0.into());
+    let ramp = Ramp {
+        from: 1200.0,
+        to: 6000.0,
+        over_s: 24.0,
+        after_s: 0.0,
+    };
+    node.set_load(101, |load| load.memory_mib = Curve::Ramp(ramp));
     eventually("the balloon lets the guest have it", || {
         node.vm(101).balloon_mib > 6000
     });
@@ -112,8 +118,8 @@ fn vms_that_are_not_ours_are_left_alone_with_their_reason() {
     }
     assert_eq!(told(&daemon, 105, "cpu"), Value::Null, "it did not opt in");
     daemon.stop();
-    for vm in [101, 104, 105, 106] {
-        assert_eq!(node.vm(vm).vcpus, 1, "VM {vm}");
+    for (vm, as_started) in [(101, 1), (104, 8), (105, 1), (106, 1)] {
+        assert_eq!(node.vm(vm).vcpus, as_started, "VM {vm}");
     }
 }
 
@@ -122,7 +128,7 @@ fn a_full_node_grants_nothing_but_still_shrinks() {
     let node = Node::shaped(
         |scenario| {
             scenario.node.cpus = 8;
-            scenario.node.base_cpu = 7.5;
+            scenario.node.base_cpu = 6.2;
         },
         [
             Vm::new(101).cores(8).vcpus(1).cpu(8.0),
@@ -218,8 +224,8 @@ fn a_dry_run_shows_the_change_and_makes_none() {
 fn run_once_makes_the_change_and_waits_for_its_end() {
     let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
     node.write_config(QUICK);
-    node.agent(["run", "--once"]).succeeded();
-    assert!(node.vm(101).vcpus > 1);
+    let run = node.agent(["run", "--once"]).succeeded();
+    assert!(node.vm(101).vcpus > 1, "{}", run.stderr);
 }
 
 #[test]
@@ -270,7 +276,7 @@ fn a_broken_file_on_reload_keeps_the_old_settings_and_at_start_is_exit_78() {
 
 #[test]
 fn two_agents_never_run_on_one_node() {
-    let node = Node::with([]);
+    let node = Node::with([Vm::new(101)]);
     node.write_config(QUICK);
     let daemon = node.daemon();
     eventually("the first one runs", || daemon.log().contains("started"));
@@ -287,7 +293,8 @@ fn two_agents_never_run_on_one_node() {
 
 #[test]
 fn without_quorum_nothing_is_changed_and_it_goes_on_by_itself() {
-    let node = Node::with([Vm::new(101).cores(4).vcpus(1).cpu(4.0)]);
+    let vm = Vm::new(101).cores(4).vcpus(1).cpu(4.0);
+    let node = Node::shaped(|scenario| scenario.node.cluster = Some("test".into()), [vm]);
     node.write_config(QUICK);
     node.control(&Command::Quorum { quorate: false });
     let daemon = node.daemon();
@@ -301,7 +308,7 @@ fn without_quorum_nothing_is_changed_and_it_goes_on_by_itself() {
 
 #[test]
 fn a_damaged_memory_is_set_aside_and_named() {
-    let node = Node::with([]);
+    let node = Node::with([Vm::new(101)]);
     node.write_config(QUICK);
     node.write(
         "var/lib/vm-autoscale/memory.json",

@@ -102,9 +102,15 @@ impl Agent {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    /// Samples the counters that rise between ticks.
-    pub(super) fn sample(&mut self) {
+    /// Samples the counters that rise between ticks. True if a guest is so short of memory that the next tick cannot
+    /// wait.
+    pub(super) async fn sample(&mut self) -> bool {
         self.observer.sample();
+        self.observer
+            .tight_memory()
+            .await
+            .iter()
+            .any(decide::is_tight)
     }
 
     /// One tick: observe, decide, begin what was decided, and let everyone know.
@@ -123,7 +129,7 @@ impl Agent {
         self.observe().await;
         // CPU usage is a difference: it takes two looks.
         tokio::time::sleep(super::SAMPLE_EVERY).await;
-        self.sample();
+        self.observer.sample();
         let (snapshot, plan) = self.decide().await;
         for verdict in &plan.verdicts {
             let change = plan

@@ -108,8 +108,8 @@ async fn serve(agent: &mut Agent, signals: &mut Signals) -> &'static str {
             _ = signals.reload.recv() => agent.reload().await,
             Some(report) = agent.next_report() => agent.take(report),
             at = beat.tick() => {
-                agent.sample();
-                if at >= next_tick {
+                let urgent = agent.sample().await;
+                if urgent || at >= next_tick {
                     agent.tick().await;
                     next_tick = at + agent.check_interval();
                 }

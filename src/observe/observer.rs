@@ -18,7 +18,7 @@ use crate::record::VmRef;
 use super::files::{Files, Listed, Listing};
 use super::patient::Patient;
 use super::vm::{Look, Watched};
-use super::{ClusterView, HostView, Power, Snapshot, VmView};
+use super::{ClusterView, HostView, MemoryNeed, Power, Snapshot, VmView};
 
 /// How long a tick waits for /etc/pve. It answers in milliseconds, or hangs until the cluster is in order again.
 const FILES_LIMIT: Duration = Duration::from_secs(2);
@@ -67,6 +67,26 @@ impl Observer {
         for (vm, watched) in &mut self.watched {
             watched.sample(&self.layout, *vm, at);
         }
+    }
+
+    /// Looks at the memory of guests that have little of it, and returns what they need.
+    pub async fn tight_memory(&mut self) -> Vec<MemoryNeed> {
+        let tight: Vec<VmId> = self
+            .watched
+            .iter()
+            .filter(|(_, w)| w.is_tight())
+            .map(|(vm, _)| *vm)
+            .collect();
+        if tight.is_empty() {
+            return Vec::new();
+        }
+        let processes = self.processes(tight.iter());
+        self.ask_monitors(&processes).await;
+        let now = Moment::now();
+        tight
+            .iter()
+            .filter_map(|vm| self.watched.get(vm)?.memory_need(now))
+            .collect()
     }
 
     /// Forgets what is no longer true of a VM that was changed.

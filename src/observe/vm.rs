@@ -57,25 +57,53 @@ impl Watched {
         }
     }
 
-    /// Whether QEMU should be asked in this tick: always when memory is tight or nothing is known, else when what is
-    /// known would soon be too old to decide on.
+    /// Whether QEMU should be asked now: what is known would soon be too old to decide on, or memory is tight, so that
+    /// every second counts.
     pub(super) fn is_due(&self, now: Moment, process: &QemuProcess) -> bool {
         /// Half of what a reading may be old.
         const CALM: Duration = Duration::from_secs(5);
-        /// Less than this share of memory available is tight.
-        const TIGHT: f64 = 0.15;
-        let Some((at, Ok(answers))) = &self.answers else {
+        /// Statistics are renewed every 2 s; to look more than once between two is of little use.
+        const TIGHT: Duration = Duration::from_millis(900);
+        let Some((at, Ok(_))) = &self.answers else {
             return true;
         };
-        if self.pid != Some(process.pid()) || now.since(*at) >= CALM {
-            return true;
-        }
-        match (&answers.balloon, &answers.guest_stats) {
-            (Ok(Some(balloon)), Ok(Some(stats))) => stats
-                .available
-                .is_some_and(|available| available.as_f64() < TIGHT * balloon.actual.as_f64()),
-            _ => false,
-        }
+        let rest = if self.is_tight() { TIGHT } else { CALM };
+        self.pid != Some(process.pid()) || now.since(*at) >= rest
+    }
+
+    /// Whether so little memory is available that a program could use it up between two ticks.
+    pub(super) fn is_tight(&self) -> bool {
+        /// What a program that takes 100 MB a second uses up in ten.
+        const LITTLE: Mib = Mib::gib(1);
+        let Some((
+            _,
+            Ok(Answers {
+                guest_stats: Ok(Some(stats)),
+                ..
+            }),
+        )) = &self.answers
+        else {
+            return false;
+        };
+        stats.available.is_some_and(|available| available < LITTLE)
+    }
+
+    /// The guest's need by what QEMU said last, if it did.
+    pub(super) fn memory_need(&self, now: Moment) -> Option<MemoryNeed> {
+        let (
+            _,
+            Ok(Answers {
+                balloon: Ok(Some(balloon)),
+                guest_stats: Ok(Some(stats)),
+                ..
+            }),
+        ) = self.answers.as_ref()?
+        else {
+            return None;
+        };
+        guest::need(balloon.actual, stats, now, &mut self.shortage.clone())
+            .value()
+            .cloned()
     }
 
     /// Takes in what QEMU answered.
