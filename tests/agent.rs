@@ -235,6 +235,8 @@ fn a_dry_run_shows_the_change_and_makes_none() {
     assert_eq!(node.vm(101).vcpus, 1);
     assert!(!node.path("etc/pve/vm-autoscale").exists());
     assert!(!node.path("run/vm-autoscale/state.json").exists());
+    assert!(!node.path("var/lib/vm-autoscale/history.jsonl").exists());
+    assert!(!node.path("var/lib/vm-autoscale/memory.json").exists());
 }
 
 #[test]
@@ -268,6 +270,11 @@ fn status_and_explain_tell_what_the_daemon_knows() {
     let story = node.agent(["explain", "101"]).succeeded().stdout;
     assert!(story.contains("because"), "{story}");
     assert_eq!(node.agent(["explain", "999"]).code, Some(1));
+    let history = node
+        .agent(["history", "--output-format", "json"])
+        .succeeded()
+        .json();
+    assert_eq!(history[0]["event"], "started");
 }
 
 #[test]
