@@ -70,13 +70,13 @@ fn memory_follows_need_and_the_takeover_is_told_once() {
     });
     let ramp = Ramp {
         from: 1200.0,
-        to: 6000.0,
-        over_s: 24.0,
+        to: 4200.0,
+        over_s: 30.0,
         after_s: 0.0,
     };
     node.set_load(101, |load| load.memory_mib = Curve::Ramp(ramp));
     eventually("the balloon lets the guest have it", || {
-        node.vm(101).balloon_mib > 6000
+        node.vm(101).balloon_mib > 4700
     });
     eventually("the guest has room", || node.vm(101).available_mib > 100.0);
     assert_eq!(node.vm(101).oom_kills, 0);
