@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::form::Known;
 use super::notify;
 use super::parse;
 use super::report::Report;
@@ -221,8 +222,8 @@ const EVERY_SECTION: &str = "{profiles: {default: {}}, vms: {100: {}}, notify: {
     e: {type: command}}, heartbeat: {url: {}}}}";
 
 /// Every key that the file may have, and what it expects: `profiles.NAME.cpu.max` → `a number of cores …`.
-pub fn known_keys() -> &'static BTreeMap<String, String> {
-    static KEYS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+pub fn known_keys() -> &'static BTreeMap<String, Known> {
+    static KEYS: OnceLock<BTreeMap<String, Known>> = OnceLock::new();
     KEYS.get_or_init(|| {
         let report = Report::default();
         if let Some(node) = parse::tree(EVERY_SECTION, &report) {

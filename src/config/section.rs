@@ -15,6 +15,7 @@
 use std::ops::RangeInclusive;
 
 use super::fault::Place;
+use super::form::{Form, Known};
 use super::parse::{Entry, Node, Value};
 use super::report::{QUOTE, Report, Unknown};
 use super::units::Scalar;
@@ -74,7 +75,7 @@ impl<'a> Section<'a> {
 
     /// The value of `key`, if it is written and right.
     pub(super) fn value<T: Scalar>(&mut self, key: &'static str) -> Option<Written<T>> {
-        let node = self.ask(key, T::expected())?;
+        let node = self.ask(key, T::expected(), Form::Value(T::form()))?;
         self.scalar(node, self.at(key), &T::expected())
     }
 
@@ -86,7 +87,7 @@ impl<'a> Section<'a> {
     ) -> Option<Written<T>> {
         let limits = format!("{} to {}", range.start().show(), range.end().show());
         let expected = format!("{}, {limits}", T::expected());
-        let node = self.ask(key, expected.clone())?;
+        let node = self.ask(key, expected.clone(), Form::Value(T::form()))?;
         let written: Written<T> = self.scalar(node, self.at(key), &expected)?;
         if range.contains(&written.value) {
             return Some(written);
@@ -100,7 +101,7 @@ impl<'a> Section<'a> {
     /// The items of the list `key` that are right, if it is written.
     pub(super) fn list<T: Scalar>(&mut self, key: &'static str) -> Option<WrittenList<T>> {
         let expected = format!("a list, each item {}", T::expected());
-        let node = self.ask(key, expected)?;
+        let node = self.ask(key, expected, Form::List(T::form()))?;
         let path = self.at(key);
         let items = match &node.value {
             Value::Null => &[][..],
@@ -126,7 +127,7 @@ impl<'a> Section<'a> {
 
     /// The section `key`, empty if it is not written.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
-        let node = self.ask(key, "a section".to_owned());
+        let node = self.ask(key, "a section".to_owned(), Form::Section);
         self.child(key, key, node)
     }
 
@@ -171,7 +172,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
     ) -> Option<Given<'a, T>> {
-        let node = self.ask(key, T::expected())?;
+        let node = self.ask(key, T::expected(), Form::Value(T::form()))?;
         self.given(node, key, key)
     }
 
@@ -243,10 +244,10 @@ impl<'a> Section<'a> {
     }
 
     /// Notes that `key` is known, and finds it.
-    fn ask(&mut self, key: &'static str, expected: String) -> Option<&'a Node> {
+    fn ask(&mut self, key: &'static str, expects: String, form: Form) -> Option<&'a Node> {
         self.asked.push(key);
         let pattern = join(&self.pattern, key);
-        self.report.known(pattern, expected);
+        self.report.known(pattern, Known { expects, form });
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(&entry.value)
     }
