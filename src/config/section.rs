@@ -32,6 +32,12 @@ pub(super) struct Written<T> {
 /// A list that stands in the file, and where each item does.
 pub(super) type WrittenList<T> = Written<Vec<Written<T>>>;
 
+/// What stands behind a key that takes a value or a section.
+pub(super) enum Given<'a, T> {
+    Value(Written<T>),
+    Section(Section<'a>),
+}
+
 /// One mapping of the file. See the module's first lines.
 pub(super) struct Section<'a> {
     entries: &'a [Entry],
@@ -135,25 +141,86 @@ impl<'a> Section<'a> {
     ) -> Vec<(Written<K>, Section<'a>)> {
         let whole = self.section(key);
         let mut found = Vec::new();
-        if let Some(entry) = whole.entries.get(most) {
-            let message = format!("more than {most} entries");
-            self.report.fault(entry.place, &whole.path, &message, None);
-        }
-        for entry in whole.entries.iter().take(most) {
-            let name = Node {
-                place: entry.place,
-                end: entry.place.line,
-                value: Value::Scalar(entry.key.clone()),
-            };
-            let path = whole.path.clone();
-            let Some(name) = whole.scalar::<K>(&name, path, &K::expected()) else {
-                continue;
-            };
+        for (name, entry) in whole.names::<K>(most) {
             let mut child = whole.child(&name.value.show(), placeholder, Some(&entry.value));
             child.place = entry.place;
             found.push((name, child));
         }
         found
+    }
+
+    /// The entries whose name is right. More than `most` are a fault.
+    fn names<K: Scalar>(&self, most: usize) -> Vec<(Written<K>, &'a Entry)> {
+        if let Some(entry) = self.entries.get(most) {
+            let message = format!("more than {most} entries");
+            self.report.fault(entry.place, &self.path, &message, None);
+        }
+        let name = |entry: &'a Entry| {
+            let node = Node {
+                place: entry.place,
+                end: entry.place.line,
+                value: Value::Scalar(entry.key.clone()),
+            };
+            let name = self.scalar::<K>(&node, self.path.clone(), &K::expected())?;
+            Some((name, entry))
+        };
+        self.entries.iter().take(most).filter_map(name).collect()
+    }
+
+    /// The value of `key`, or the section there that says where the value is.
+    pub(super) fn value_or_section<T: Scalar>(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Given<'a, T>> {
+        let node = self.ask(key, T::expected(), Form::Value(T::form()))?;
+        self.given(node, key, key)
+    }
+
+    /// The entries of the section `key`, each a value or a section under a name that is free to choose.
+    pub(super) fn values_or_sections<K: Scalar, T: Scalar>(
+        &mut self,
+        key: &'static str,
+        placeholder: &str,
+        most: usize,
+    ) -> Vec<(K, Given<'a, T>)> {
+        let whole = self.section(key);
+        whole
+            .names::<K>(most)
+            .into_iter()
+            .filter_map(|(name, entry)| {
+                let given = whole.given(&entry.value, &name.value.show(), placeholder)?;
+                Some((name.value, given))
+            })
+            .collect()
+    }
+
+    fn given<T: Scalar>(
+        &self,
+        node: &'a Node,
+        key: &str,
+        placeholder: &str,
+    ) -> Option<Given<'a, T>> {
+        match &node.value {
+            Value::Map(_) => Some(Given::Section(self.child(key, placeholder, Some(node)))),
+            _ => self
+                .scalar(node, self.at(key), &T::expected())
+                .map(Given::Value),
+        }
+    }
+
+    /// Reports a fault of `key`, at its place if it is written, else at the section's. The first one of a key counts.
+    pub(super) fn fault(&self, key: &str, message: &str) {
+        if self.report.is_at_fault("", &self.at(key)) {
+            return;
+        }
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let place = entry.map_or(self.place, |entry| entry.value.place);
+        self.report.fault(place, &self.at(key), message, None);
+    }
+
+    /// Whether the section has no entries.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Reports every key that nobody asked for.
