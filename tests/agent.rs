@@ -406,7 +406,11 @@ fn a_steady_agent_starts_no_process_and_writes_nothing_to_etc_pve() {
         eventually("a tick", || ticks() != before);
     }
     assert_eq!(code(&daemon, 101, "cpu"), "fits");
-    assert!(node.commands().is_empty(), "no qm, no pvesh: {:?}", node.commands());
+    assert!(
+        node.commands().is_empty(),
+        "no qm, no pvesh: {:?}",
+        node.commands()
+    );
     assert!(!node.path("etc/pve/vm-autoscale").exists());
 }
 
