@@ -3,6 +3,7 @@
 //! Knows levers and outcomes. Never weighs whether a change is a good idea.
 
 mod executor;
+mod guest;
 mod judge;
 mod levers;
 mod outcome;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Cores, Mib, Moment, NodeName, VmId};
+use crate::domain::{Cores, Lever, Mib, Moment, NodeName, VmId};
 use crate::pve::{Layout, PmxcfsError, VmConfig, pmxcfs};
 
 /// The version of the file's form.
@@ -64,6 +64,17 @@ impl Baseline {
             memory: config.memory,
             balloon: config.balloon,
             shares: config.shares,
+        }
+    }
+
+    /// Takes over what `config` says of one lever: somebody else set it after the agent had.
+    pub fn adopt(&mut self, lever: Lever, config: &VmConfig) {
+        match lever {
+            Lever::Vcpus => self.vcpus = config.vcpus,
+            Lever::Cpulimit => self.cpulimit = config.cpulimit,
+            // `shares` stays what it was before the agent took the balloon over.
+            Lever::Balloon => self.balloon = config.balloon,
+            Lever::Dimm => self.memory = config.memory,
         }
     }
 }
