@@ -68,7 +68,9 @@ fn qmp_answers_have_the_recorded_shapes() {
         ("query-memory-size-summary", json!({})),
         ("query-version", json!({})),
     ];
-    let recorded = recording(include_str!("recordings/qmp-balloon-and-guest-stats.json"));
+    let recorded = recording(include_str!(
+        "data/recordings/qmp-balloon-and-guest-stats.json"
+    ));
     assert_eq!(recorded.len(), asked.len());
     for ((command, arguments), expected) in asked.into_iter().zip(recorded) {
         let reply = monitor.ask(command, arguments).unwrap();
@@ -86,7 +88,7 @@ fn a_vm_without_a_balloon_answers_as_recorded() {
         .set("kvm", 0);
     let node = Node::with([vm]);
     let mut monitor = node.monitor(102);
-    let recorded = recording(include_str!("recordings/qmp-no-balloon-device.json"));
+    let recorded = recording(include_str!("data/recordings/qmp-no-balloon-device.json"));
     let replies = [
         monitor.ask("query-balloon", json!({})).unwrap(),
         monitor.ask("qom-get", guest_stats()).unwrap(),
@@ -432,4 +434,24 @@ fn without_quorum_a_command_fails_before_it_touches_qemu() {
     assert_ne!(run.code, Some(0));
     assert!(run.stderr.contains("Permission denied"), "{}", run.stderr);
     assert_eq!(node.vm(101).vcpus, 1);
+}
+
+#[test]
+fn a_command_that_cannot_be_carried_out_is_set_aside_with_the_reason() {
+    let node = Node::with([Vm::new(101)]);
+    let control = "var/lib/pve-sim/control";
+    node.write(
+        &format!("{control}/a.json"),
+        r#"{"do": "pause", "vm": 999}"#,
+    );
+    node.write(&format!("{control}/b.json"), r#"{"do": "dance"}"#);
+    for (name, reason) in [
+        ("a", "VM 999 not running"),
+        ("b", "unknown variant `dance`"),
+    ] {
+        let rejected = format!("{control}/{name}.rejected");
+        eventually("it is set aside", || node.path(&rejected).exists());
+        assert!(node.read(&rejected).contains(reason), "{name}");
+    }
+    assert!(node.vm(101).executing);
 }

@@ -14,7 +14,7 @@ use crate::domain::VmId;
 ///
 /// Shows every fault with its place and what to write instead. Exits with 0 if the file is right, with 1 if it has
 /// faults, with 3 if it can be used but has warnings.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct CheckConfig {
     /// Show the settings of this VM and where each comes from.
     #[arg(long, value_name = "VMID")]
@@ -22,6 +22,9 @@ pub struct CheckConfig {
     /// With --vm: as if its tag picked this profile.
     #[arg(long, value_name = "NAME", requires = "vm")]
     pub profile: Option<String>,
+    /// Print nothing unless the file cannot be used; warnings then count as right. What `systemctl reload` asks.
+    #[arg(long, short, conflicts_with_all = ["vm", "profile"])]
+    pub quiet: bool,
     /// The file to check, if not the one in use.
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -87,6 +90,7 @@ pub fn run(
 ) -> Result<CheckResult, CheckError> {
     let file = args.file.as_deref().unwrap_or(in_use);
     match config::load(file) {
+        Ok(_) if args.quiet => Ok(CheckResult::Valid),
         Ok(loaded) => usable(args, file, &loaded, format, out),
         Err(error) => {
             let report = Report {

@@ -3,8 +3,10 @@
 //! Holds no logic that a room should own.
 
 pub mod check_config;
+mod completions;
 mod explain;
 mod logging;
+mod notify_test;
 pub mod output;
 mod run;
 mod status;
@@ -15,7 +17,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::pve::Layout;
@@ -88,6 +90,15 @@ enum Command {
     Explain(explain::Args),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
+    /// Send a test message through each notification channel
+    NotifyTest(notify_test::Args),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+}
+
+/// The whole command line, for its manual page.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line `args`, the program's name first.
@@ -106,6 +117,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status => status::run(&layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
+        Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
+        Command::Completions(args) => completions::run(&args),
     };
     exit.into()
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::form::Known;
 use super::notify;
 use super::parse;
 use super::report::Report;
@@ -72,6 +73,7 @@ pub(super) struct File {
     pub(super) profiles: BTreeMap<String, Layer>,
     pub(super) vms: BTreeMap<VmId, VmLayer>,
     pub(super) host: Host,
+    pub(super) notify: crate::notify::Settings,
 }
 
 #[derive(Debug, Clone)]
@@ -149,8 +151,8 @@ pub(super) fn read(mut root: Section<'_>) -> File {
             .map(|(id, section)| (id.value, vm(section)))
             .collect(),
         host: host(root.section("host")),
+        notify: notify::read(root.section("notify")),
     };
-    notify::read(root.section("notify"));
     root.finish();
     file
 }
@@ -225,12 +227,17 @@ fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar, T>(
     (resource, own)
 }
 
+/// A file in which no section is missing that some of the keys stand in.
+const EVERY_SECTION: &str = "{profiles: {default: {}}, vms: {100: {}}, notify: {channels: {a: {type: gotify, token: {}}, \
+    b: {type: smtp, password: {}}, c: {type: webhook, url: {}, headers: {x: {}}, fields: {x: {}}}, d: {type: pve}, \
+    e: {type: command}}, heartbeat: {url: {}}}}";
+
 /// Every key that the file may have, and what it expects: `profiles.NAME.cpu.max` → `a number of cores …`.
-pub fn known_keys() -> &'static BTreeMap<String, String> {
-    static KEYS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+pub fn known_keys() -> &'static BTreeMap<String, Known> {
+    static KEYS: OnceLock<BTreeMap<String, Known>> = OnceLock::new();
     KEYS.get_or_init(|| {
         let report = Report::default();
-        if let Some(node) = parse::tree("{profiles: {default: {}}, vms: {100: {}}}", &report) {
+        if let Some(node) = parse::tree(EVERY_SECTION, &report) {
             read(Section::root(&node, &report));
         }
         report.keys()

@@ -7,6 +7,7 @@
 mod check;
 mod fault;
 mod file;
+mod form;
 mod load;
 mod notify;
 mod parse;
@@ -18,6 +19,7 @@ mod units;
 
 pub use fault::{Fault, Invalid, LoadError, Place, SHOWN, Source};
 pub use file::known_keys;
+pub use form::{Form, Known, ValueForm};
 pub use load::{Loaded, load, read};
 pub use resolve::{Effective, NoProfile, Origin, Provenance};
 pub use settings::{

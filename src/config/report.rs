@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::fault::{Fault, Place, Source, lines};
+use super::form::Known;
 use super::units::nearest;
 use crate::domain::sanitize;
 
@@ -19,7 +20,7 @@ pub(super) struct Report {
     at_fault: RefCell<BTreeSet<String>>,
     warnings: RefCell<Vec<Fault>>,
     unknown: RefCell<Vec<Unknown>>,
-    keys: RefCell<BTreeMap<String, String>>,
+    keys: RefCell<BTreeMap<String, Known>>,
     hidden: RefCell<Vec<RangeInclusive<usize>>>,
     broken: RefCell<Option<usize>>,
 }
@@ -90,8 +91,8 @@ impl Report {
     }
 
     /// A key that is known, and what it expects.
-    pub(super) fn known(&self, pattern: String, expected: String) {
-        self.keys.borrow_mut().insert(pattern, expected);
+    pub(super) fn known(&self, pattern: String, known: Known) {
+        self.keys.borrow_mut().insert(pattern, known);
     }
 
     /// A key that nobody asked for.
@@ -105,7 +106,7 @@ impl Report {
     }
 
     /// The known keys that were asked for so far, and what each expects.
-    pub(super) fn keys(&self) -> BTreeMap<String, String> {
+    pub(super) fn keys(&self) -> BTreeMap<String, Known> {
         self.keys.borrow().clone()
     }
 
@@ -141,7 +142,7 @@ impl Report {
 }
 
 impl Unknown {
-    fn explain(self, keys: &BTreeMap<String, String>) -> Fault {
+    fn explain(self, keys: &BTreeMap<String, Known>) -> Fault {
         let message = match self.secret {
             true => "unknown key".to_owned(),
             false => format!("unknown key {:?}", sanitize(&self.key, QUOTE)),
@@ -155,7 +156,7 @@ impl Unknown {
     }
 
     /// The key that was meant, the section that it belongs to, or all keys that are known here.
-    fn hint(&self, keys: &BTreeMap<String, String>) -> String {
+    fn hint(&self, keys: &BTreeMap<String, Known>) -> String {
         let siblings = self.siblings.iter().copied();
         if let Some(meant) = nearest(&self.key, siblings) {
             return format!("did you mean {meant:?}?");

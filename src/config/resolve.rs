@@ -148,6 +148,7 @@ pub(super) fn settings(file: File, report: &Report) -> (Settings, Provenance) {
                 built_in.host.reserve_memory,
             ),
         },
+        notify: file.notify.clone(),
     };
     check::selection(&file, report);
     let node = node.trace;

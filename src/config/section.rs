@@ -15,6 +15,7 @@
 use std::ops::RangeInclusive;
 
 use super::fault::Place;
+use super::form::{Form, Known};
 use super::parse::{Entry, Node, Value};
 use super::report::{QUOTE, Report, Unknown};
 use super::units::Scalar;
@@ -30,6 +31,12 @@ pub(super) struct Written<T> {
 
 /// A list that stands in the file, and where each item does.
 pub(super) type WrittenList<T> = Written<Vec<Written<T>>>;
+
+/// What stands behind a key that takes a value or a section.
+pub(super) enum Given<'a, T> {
+    Value(Written<T>),
+    Section(Section<'a>),
+}
 
 /// One mapping of the file. See the module's first lines.
 pub(super) struct Section<'a> {
@@ -68,7 +75,7 @@ impl<'a> Section<'a> {
 
     /// The value of `key`, if it is written and right.
     pub(super) fn value<T: Scalar>(&mut self, key: &'static str) -> Option<Written<T>> {
-        let node = self.ask(key, T::expected())?;
+        let node = self.ask(key, T::expected(), Form::Value(T::form()))?;
         self.scalar(node, self.at(key), &T::expected())
     }
 
@@ -80,7 +87,7 @@ impl<'a> Section<'a> {
     ) -> Option<Written<T>> {
         let limits = format!("{} to {}", range.start().show(), range.end().show());
         let expected = format!("{}, {limits}", T::expected());
-        let node = self.ask(key, expected.clone())?;
+        let node = self.ask(key, expected.clone(), Form::Value(T::form()))?;
         let written: Written<T> = self.scalar(node, self.at(key), &expected)?;
         if range.contains(&written.value) {
             return Some(written);
@@ -94,7 +101,7 @@ impl<'a> Section<'a> {
     /// The items of the list `key` that are right, if it is written.
     pub(super) fn list<T: Scalar>(&mut self, key: &'static str) -> Option<WrittenList<T>> {
         let expected = format!("a list, each item {}", T::expected());
-        let node = self.ask(key, expected)?;
+        let node = self.ask(key, expected, Form::List(T::form()))?;
         let path = self.at(key);
         let items = match &node.value {
             Value::Null => &[][..],
@@ -120,7 +127,7 @@ impl<'a> Section<'a> {
 
     /// The section `key`, empty if it is not written.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
-        let node = self.ask(key, "a section".to_owned());
+        let node = self.ask(key, "a section".to_owned(), Form::Section);
         self.child(key, key, node)
     }
 
@@ -134,25 +141,86 @@ impl<'a> Section<'a> {
     ) -> Vec<(Written<K>, Section<'a>)> {
         let whole = self.section(key);
         let mut found = Vec::new();
-        if let Some(entry) = whole.entries.get(most) {
-            let message = format!("more than {most} entries");
-            self.report.fault(entry.place, &whole.path, &message, None);
-        }
-        for entry in whole.entries.iter().take(most) {
-            let name = Node {
-                place: entry.place,
-                end: entry.place.line,
-                value: Value::Scalar(entry.key.clone()),
-            };
-            let path = whole.path.clone();
-            let Some(name) = whole.scalar::<K>(&name, path, &K::expected()) else {
-                continue;
-            };
+        for (name, entry) in whole.names::<K>(most) {
             let mut child = whole.child(&name.value.show(), placeholder, Some(&entry.value));
             child.place = entry.place;
             found.push((name, child));
         }
         found
+    }
+
+    /// The entries whose name is right. More than `most` are a fault.
+    fn names<K: Scalar>(&self, most: usize) -> Vec<(Written<K>, &'a Entry)> {
+        if let Some(entry) = self.entries.get(most) {
+            let message = format!("more than {most} entries");
+            self.report.fault(entry.place, &self.path, &message, None);
+        }
+        let name = |entry: &'a Entry| {
+            let node = Node {
+                place: entry.place,
+                end: entry.place.line,
+                value: Value::Scalar(entry.key.clone()),
+            };
+            let name = self.scalar::<K>(&node, self.path.clone(), &K::expected())?;
+            Some((name, entry))
+        };
+        self.entries.iter().take(most).filter_map(name).collect()
+    }
+
+    /// The value of `key`, or the section there that says where the value is.
+    pub(super) fn value_or_section<T: Scalar>(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Given<'a, T>> {
+        let node = self.ask(key, T::expected())?;
+        self.given(node, key, key)
+    }
+
+    /// The entries of the section `key`, each a value or a section under a name that is free to choose.
+    pub(super) fn values_or_sections<K: Scalar, T: Scalar>(
+        &mut self,
+        key: &'static str,
+        placeholder: &str,
+        most: usize,
+    ) -> Vec<(K, Given<'a, T>)> {
+        let whole = self.section(key);
+        whole
+            .names::<K>(most)
+            .into_iter()
+            .filter_map(|(name, entry)| {
+                let given = whole.given(&entry.value, &name.value.show(), placeholder)?;
+                Some((name.value, given))
+            })
+            .collect()
+    }
+
+    fn given<T: Scalar>(
+        &self,
+        node: &'a Node,
+        key: &str,
+        placeholder: &str,
+    ) -> Option<Given<'a, T>> {
+        match &node.value {
+            Value::Map(_) => Some(Given::Section(self.child(key, placeholder, Some(node)))),
+            _ => self
+                .scalar(node, self.at(key), &T::expected())
+                .map(Given::Value),
+        }
+    }
+
+    /// Reports a fault of `key`, at its place if it is written, else at the section's. The first one of a key counts.
+    pub(super) fn fault(&self, key: &str, message: &str) {
+        if self.report.is_at_fault("", &self.at(key)) {
+            return;
+        }
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let place = entry.map_or(self.place, |entry| entry.value.place);
+        self.report.fault(place, &self.at(key), message, None);
+    }
+
+    /// Whether the section has no entries.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Reports every key that nobody asked for.
@@ -171,10 +239,10 @@ impl<'a> Section<'a> {
     }
 
     /// Notes that `key` is known, and finds it.
-    fn ask(&mut self, key: &'static str, expected: String) -> Option<&'a Node> {
+    fn ask(&mut self, key: &'static str, expects: String, form: Form) -> Option<&'a Node> {
         self.asked.push(key);
         let pattern = join(&self.pattern, key);
-        self.report.known(pattern, expected);
+        self.report.known(pattern, Known { expects, form });
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(&entry.value)
     }

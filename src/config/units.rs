@@ -7,12 +7,18 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
 
+use super::form::ValueForm;
 use crate::domain::{Cores, Mib, Percent, VmId};
 
 /// A value that stands as one scalar in the file.
 pub(super) trait Scalar: Sized {
     /// What is right here, with an example: `a size such as 4GiB`.
     fn expected() -> String;
+
+    /// What it looks like, for editors. `read` is what counts; this may let more pass, never less of what is usual.
+    fn form() -> ValueForm {
+        ValueForm::Text
+    }
 
     /// Reads the value.
     ///
@@ -39,6 +45,10 @@ impl<T: Choice> Scalar for T {
         }
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Words(T::WORDS.iter().map(|(word, _)| *word).collect())
+    }
+
     fn read(text: &str) -> Result<Self, Option<String>> {
         let find = |wanted: &str| T::WORDS.iter().find(|(word, _)| *word == wanted);
         find(text).map(|(_, value)| *value).ok_or_else(|| {
@@ -56,6 +66,10 @@ impl<T: Choice> Scalar for T {
 impl Scalar for Mib {
     fn expected() -> String {
         "a size such as 4GiB or 512MiB".to_owned()
+    }
+
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[0-9]+(\.[0-9]+)? ?[KkMmGgTt][Ii][Bb]$")
     }
 
     /// `512MiB`, `4GiB`, `1.5GiB`, `1TiB`: whole mebibytes. A bare number is refused, and so is `GB`, since people
@@ -101,6 +115,10 @@ impl Scalar for Duration {
         "a duration such as 5s, 5m or 1h30m".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[0-9].*[a-z]$")
+    }
+
     /// What jiff calls a friendly duration, without calendar units and sign: `500ms`, `5s`, `1h30m`, `1h 30m`.
     fn read(text: &str) -> Result<Self, Option<String>> {
         let hint = || match split_unit(text) {
@@ -130,6 +148,10 @@ impl Scalar for Percent {
         "a percentage such as 80%".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[0-9]+(\.[0-9]+)? ?%$")
+    }
+
     /// `80%`, `92.5%`; 0 to 100.
     fn read(text: &str) -> Result<Self, Option<String>> {
         text.parse().map_err(|_| match split_unit(text) {
@@ -149,6 +171,10 @@ impl Scalar for Percent {
 impl Scalar for Cores {
     fn expected() -> String {
         "a number of cores such as 4 or 0.5".to_owned()
+    }
+
+    fn form() -> ValueForm {
+        ValueForm::Number
     }
 
     /// `4`, `0.5`; at most three decimals.
@@ -181,6 +207,10 @@ impl Scalar for u32 {
         "a whole number".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Number
+    }
+
     fn read(text: &str) -> Result<Self, Option<String>> {
         if text.bytes().all(|b| b.is_ascii_digit()) {
             text.parse().map_err(|_| None)
@@ -199,6 +229,10 @@ impl Scalar for VmId {
         "a VMID, 100 to 999999999".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Number
+    }
+
     fn read(text: &str) -> Result<Self, Option<String>> {
         text.parse().map_err(|_| None)
     }
@@ -215,6 +249,10 @@ pub(super) struct Tag(pub(super) String);
 impl Scalar for Tag {
     fn expected() -> String {
         "a tag such as autoscale: letters, digits and _ - + ., not beginning with - + .".to_owned()
+    }
+
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[A-Za-z0-9_][A-Za-z0-9_+.-]*$")
     }
 
     /// PVE's own form: `[a-z0-9_][a-z0-9_\-\+\.]*`, in any case (`pve-common: JSONSchema.pm: PVE_TAG_RE`).
@@ -240,6 +278,10 @@ pub(super) struct ProfileName(pub(super) String);
 impl Scalar for ProfileName {
     fn expected() -> String {
         "a name in lower case that fits in a tag: letters, digits and _ - + .".to_owned()
+    }
+
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[a-z0-9_+.-]+$")
     }
 
     fn read(text: &str) -> Result<Self, Option<String>> {

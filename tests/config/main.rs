@@ -38,8 +38,8 @@ fn id(n: u32) -> VmId {
 fn check(file: &Path, vm: Option<u32>, format: OutputFormat) -> (String, CheckResult) {
     let args = CheckConfig {
         vm: vm.map(id),
-        profile: None,
         file: Some(file.to_owned()),
+        ..CheckConfig::default()
     };
     let mut out = anstream::StripStream::new(Vec::new());
     let result = check_config::run(&args, Path::new("/nowhere"), format, &mut out).unwrap();
@@ -223,6 +223,7 @@ fn check_config_shows_the_profile_that_a_tag_would_pick() {
             vm: Some(id(103)),
             profile: Some(profile.to_owned()),
             file: Some(data("good/layers.yaml")),
+            ..CheckConfig::default()
         };
         let mut out = Vec::new();
         let result = check_config::run(&args, Path::new("/nowhere"), OutputFormat::Json, &mut out);
@@ -236,6 +237,25 @@ fn check_config_shows_the_profile_that_a_tag_would_pick() {
         run("bg").unwrap_err().to_string(),
         "there is no profile \"bg\"; the file has: big, default"
     );
+}
+
+#[test]
+fn a_quiet_check_speaks_only_of_what_makes_the_file_unusable() {
+    let quiet = |file: PathBuf| {
+        let args = CheckConfig {
+            quiet: true,
+            file: Some(file),
+            ..CheckConfig::default()
+        };
+        let mut out = Vec::new();
+        let text = OutputFormat::Text;
+        let result = check_config::run(&args, Path::new("/nowhere"), text, &mut out).unwrap();
+        (result.code(), out.is_empty())
+    };
+    for file in yaml_files("good").into_iter().chain(yaml_files("warn")) {
+        assert_eq!(quiet(file.clone()), (0, true), "{}", file.display());
+    }
+    assert_eq!(quiet(data("bad/02-misspelt-key.yaml")), (1, false));
 }
 
 #[test]

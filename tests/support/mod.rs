@@ -136,9 +136,10 @@ impl Node {
         fs::write(state.join("scenario.yaml"), text).unwrap();
         let log = fs::File::create(state.join("node.log")).unwrap();
         Process::new(env!("CARGO_BIN_EXE_pve-sim"))
-            .args(["node", "--root"])
+            .args(["node", "--with-parent", "--root"])
             .arg(root)
-            .stdin(Stdio::null())
+            // Ends with the test, even if that is killed.
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
