@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use vm_autoscale::domain::Moment;
-use vm_autoscale::notify::{
-    ChannelSettings, Command, Kind, Notifier, Settings, Surroundings,
-};
+use vm_autoscale::notify::{ChannelSettings, Command, Kind, Notifier, Settings, Surroundings};
 use vm_autoscale::record::{Event, EventKind};
 
 const BURST: u32 = 10_000;
@@ -65,7 +63,10 @@ fn telling(c: &mut Criterion) {
     let mut group = c.benchmark_group("tell");
     group.throughput(Throughput::Elements(u64::from(BURST)));
     group.sample_size(10);
-    for (name, important) in [("10000 notices", false), ("10000 warnings, in the spool", true)] {
+    for (name, important) in [
+        ("10000 notices", false),
+        ("10000 warnings, in the spool", true),
+    ] {
         group.bench_function(name, |bench| {
             bench.iter_batched(
                 || {
