@@ -172,7 +172,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
     ) -> Option<Given<'a, T>> {
-        let node = self.ask(key, T::expected())?;
+        let node = self.ask(key, T::expected(), Form::Value(T::form()))?;
         self.given(node, key, key)
     }
 
