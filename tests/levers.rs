@@ -227,7 +227,7 @@ fn what_an_admin_sets_by_hand_is_respected_and_is_what_release_puts_back() {
     });
     node.qm(["set", "101", "--vcpus", "7"]).succeeded();
     eventually("it is told", || {
-        daemon.log().contains("was changed by someone else")
+        daemon.log().contains("was changed by hand")
     });
     eventually("it is the baseline", || {
         let facts = node.read("etc/pve/vm-autoscale/vms/101.json");
@@ -266,8 +266,7 @@ fn a_vcpu_given_back_late_is_put_right_before_the_next_change() {
 
 #[test]
 fn modules_are_unplugged_when_switched_on() {
-    let vm = Vm::new(101).memory(4096).balloon(0).uses_memory(300.0);
-    let vm = vm.balloon(1024).set("shares", 1000);
+    let vm = Vm::new(101).memory(4096).balloon(4096).uses_memory(300.0);
     let node = Node::with([vm]);
     node.write_config(
         "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1s, down: 1s}\n    memory: {method: dimm, unplug: true}\n",
@@ -284,8 +283,7 @@ fn modules_are_unplugged_when_switched_on() {
 fn a_refused_unplug_leaves_no_pending_value() {
     let vm = Vm::new(101)
         .memory(4096)
-        .balloon(1024)
-        .set("shares", 1000)
+        .balloon(4096)
         .uses_memory(300.0)
         .guest(|guest| guest.releases_memory = false);
     let node = Node::with([vm]);

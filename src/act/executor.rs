@@ -171,7 +171,10 @@ impl Executor {
             let keep = |e: &dyn std::fmt::Display| {
                 format!("its present settings cannot be kept for `release`: {e}")
             };
-            if VmFacts::read(&layout, vm).map_err(|e| keep(&e))?.is_some() {
+            if let Some(facts) = VmFacts::read(&layout, vm).map_err(|e| keep(&e))? {
+                if facts.releasing {
+                    return Err("it is being released; `vm-autoscale release` ends that".to_owned());
+                }
                 return Ok(None);
             }
             VmFacts::new(node, baseline.clone())

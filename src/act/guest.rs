@@ -34,7 +34,7 @@ pub(super) async fn before(layout: &Layout, change: &Change) -> Option<Mib> {
 pub(super) async fn follows(layout: &Layout, change: &Change, before: Option<Mib>) -> Guest {
     match (change.lever, change.from, change.to) {
         _ if !change.grows() => Guest::Follows,
-        (Lever::Vcpus, ..) => vcpus(layout, change.vm),
+        (Lever::Vcpus, _, Amount::Cpu(to)) => vcpus(layout, change.vm, to.ceil()),
         (Lever::Dimm, Amount::Memory(from), Amount::Memory(to)) => {
             let plugged = to.saturating_sub(from);
             module(total(layout, change.vm).await, before, plugged)
@@ -44,7 +44,7 @@ pub(super) async fn follows(layout: &Layout, change: &Change, before: Option<Mib
 }
 
 /// A vCPU that the guest does not bring online has a thread that never runs.
-fn vcpus(layout: &Layout, vm: VmId) -> Guest {
+fn vcpus(layout: &Layout, vm: VmId, plugged: u32) -> Guest {
     let threads = match QemuProcess::find(layout, vm) {
         Ok(Some(process)) => process.vcpu_threads(),
         Ok(None) => return Guest::Silent("its process is gone".to_owned()),
@@ -53,13 +53,12 @@ fn vcpus(layout: &Layout, vm: VmId) -> Guest {
     match threads {
         Ok(threads) if threads.is_empty() => Guest::Silent("QEMU names no vCPU threads".to_owned()),
         Ok(threads) => {
-            let running = threads.iter().filter(|t| !t.time.is_zero()).count();
-            if running == threads.len() {
+            let running = threads.iter().filter(|t| !t.time.is_zero()).count() as u32;
+            if running >= plugged {
                 return Guest::Follows;
             }
             Guest::Ignores(format!(
-                "QEMU has {} vCPUs, the guest runs on {running}",
-                threads.len()
+                "QEMU has {plugged} vCPUs, the guest runs on {running}"
             ))
         }
         Err(e) => Guest::Silent(e.to_string()),

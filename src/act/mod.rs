@@ -7,6 +7,7 @@ mod guest;
 mod judge;
 mod levers;
 mod outcome;
+pub mod release;
 
 pub use executor::{Executor, Report};
 pub use outcome::{Done, Outcome};

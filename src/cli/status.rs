@@ -29,7 +29,7 @@ pub(super) fn read_state(layout: &Layout) -> Result<State, String> {
 }
 
 /// How long the state may lag behind before it is called old: two ticks and a little.
-fn is_old(state: &State, now: Moment) -> bool {
+pub(super) fn is_old(state: &State, now: Moment) -> bool {
     now.since(state.at) > state.agent.check_interval * 2 + std::time::Duration::from_secs(5)
 }
 

@@ -52,6 +52,9 @@ pub struct VmFacts {
     pub owner: NodeName,
     /// What to put back on release.
     pub baseline: Baseline,
+    /// Set while an admin releases the VM: nothing that was decided before is begun any more.
+    #[serde(default)]
+    pub releasing: bool,
 }
 
 impl Baseline {
@@ -102,6 +105,7 @@ impl VmFacts {
             version: FACTS_VERSION,
             owner,
             baseline,
+            releasing: false,
         }
     }
 
@@ -130,6 +134,14 @@ impl VmFacts {
                 why: e.to_string(),
             }),
         }
+    }
+
+    /// Removes the facts of `vm`, whose settings are its own again. Blocks: not for an async worker.
+    ///
+    /// # Errors
+    /// /etc/pve is not mounted or refuses.
+    pub fn remove(layout: &Layout, vm: VmId) -> Result<(), FactsError> {
+        Ok(pmxcfs::remove(layout, &Self::path(layout, vm))?)
     }
 
     /// Writes the facts of `vm`. Blocks: not for an async worker.

@@ -263,7 +263,8 @@ impl Agent {
             from,
             to,
         } = *change;
-        self.tell(Some(vm), EventKind::ByHand { lever, from, to });
+        let what = format!("{lever} was changed by hand, {from} → {to}, which is the new baseline");
+        self.tell(Some(vm), EventKind::TakenOver { what });
         if self.options.dry_run {
             return;
         }

@@ -109,7 +109,18 @@ pub fn memory_settings(config: &VmConfig, ladder: &Ladder, wish: Wish) -> Vec<Se
     set
 }
 
-/// All settings together, `hotplug` once.
+/// What to set so that the VM has a balloon whose size is given, not shared out; empty if it has a device.
+pub fn balloon_settings(config: &VmConfig) -> Vec<Setting> {
+    if config.has_balloon() {
+        return Vec::new();
+    }
+    vec![
+        Setting::new("balloon", config.memory.0),
+        Setting::new("shares", 0),
+    ]
+}
+
+/// All settings for vCPUs and modules together, `hotplug` once.
 pub fn all_settings(config: &VmConfig, ladder: &Ladder, wish: Wish) -> Vec<Setting> {
     let mut all: Vec<Setting> = Vec::new();
     let both = vcpu_settings(config, wish)
@@ -156,11 +167,10 @@ fn vcpus(config: &VmConfig, running: &Running<'_>, wish: Wish) -> Capability {
 
 fn balloon(config: &VmConfig, running: &Running<'_>) -> Capability {
     if !config.has_balloon() {
-        let set = vec![
-            Setting::new("balloon", config.memory.0),
-            Setting::new("shares", 0),
-        ];
-        return after_power_cycle("it has no balloon device (balloon: 0)", set);
+        return after_power_cycle(
+            "it has no balloon device (balloon: 0)",
+            balloon_settings(config),
+        );
     }
     if config.hugepages.is_some() {
         return Capability::no("its memory is in huge pages, which a balloon cannot give back");

@@ -6,6 +6,7 @@ pub mod capability;
 pub mod command;
 pub mod config_file;
 pub mod error;
+pub mod health;
 pub mod ladder;
 pub mod layout;
 pub mod pmxcfs;

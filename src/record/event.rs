@@ -97,15 +97,6 @@ pub enum EventKind {
         /// Which settings, and what they were: `shares (unset), balloon 2 GiB`.
         what: String,
     },
-    /// Somebody else moved a lever that the agent had moved before. It is left so, and is the new baseline.
-    ByHand {
-        /// The lever.
-        lever: Lever,
-        /// Where the agent had left it.
-        from: Amount,
-        /// Where it stands now.
-        to: Amount,
-    },
     /// What was taken over was put back.
     Released {
         /// Which settings, and what they are now.
@@ -160,9 +151,7 @@ impl Event {
                 }
                 Outcome::Unknown(_) => Severity::Error,
             },
-            EventKind::TakenOver { .. } | EventKind::ByHand { .. } | EventKind::Released { .. } => {
-                Severity::Notice
-            }
+            EventKind::TakenOver { .. } | EventKind::Released { .. } => Severity::Notice,
             EventKind::Recovered { .. } => Severity::Notice,
             EventKind::Started { .. }
             | EventKind::Stopped { .. }
@@ -185,7 +174,6 @@ impl EventKind {
             Self::HostLimit { .. } => "host_limit",
             Self::BreakerOpened { .. } => "breaker_opened",
             Self::TakenOver { .. } => "taken_over",
-            Self::ByHand { .. } => "by_hand",
             Self::Released { .. } => "released",
             Self::ConfigLoaded { .. } => "config_loaded",
             Self::ConfigRejected { .. } => "config_rejected",

@@ -47,12 +47,6 @@ impl fmt::Display for EventKind {
             Self::TakenOver { what } => {
                 write!(f, "taken over: {what}; `vm-autoscale release` puts it back")
             }
-            Self::ByHand { lever, from, to } => {
-                write!(
-                    f,
-                    "{lever} was changed by someone else, {from} → {to}: that is respected"
-                )
-            }
             Self::Released { what } => write!(f, "released: {what}"),
             Self::ConfigLoaded { what } => write!(f, "configuration loaded: {what}"),
             Self::ConfigRejected { why } => {
