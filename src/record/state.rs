@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::Done;
 use crate::decide::{Plan, Reason, Verdict};
-use crate::domain::{Amount, Cores, Lever, Mib, Moment, NodeName, Reading, Resource, VmId, VmName};
+use crate::domain::{
+    Amount, Capabilities, Cores, Lever, Mib, Moment, NodeName, Reading, Resource, VmId, VmName,
+};
 use crate::observe::{Pause, Snapshot};
 
 /// The version of the file's form.
@@ -77,6 +79,8 @@ pub struct VmState {
     pub managed: bool,
     /// Options whose value waits for a power cycle.
     pub pending: Vec<String>,
+    /// What each of its levers can do.
+    pub can: Capabilities,
     /// Its CPU, in cores.
     pub cpu: ResourceState,
     /// Its memory, in mebibytes.
@@ -131,6 +135,11 @@ impl State {
                 node: view.owner.clone(),
                 managed: true,
                 pending: view.pending.clone(),
+                can: Capabilities {
+                    // A hundred sizes tell a reader less than the limits do.
+                    sizes: Vec::new(),
+                    ..view.can.clone()
+                },
                 cpu: ResourceState::new(cpu, last(view.id, Resource::Cpu)),
                 memory: ResourceState::new(memory, last(view.id, Resource::Memory)),
             });
