@@ -1,3 +1,22 @@
 //! Proxmox VE as it really behaves: running `qm` and `pvesh`, the configuration file grammar, QMP, cgroup paths, /etc/pve.
 //!
 //! Knows Proxmox. Never decides.
+
+pub mod command;
+pub mod config_file;
+pub mod error;
+pub mod layout;
+pub mod pmxcfs;
+pub mod pvesh;
+pub mod qm;
+pub mod qmp;
+pub mod vmlist;
+
+pub use config_file::{Hotplug, Hugepages, VmConfig};
+pub use error::{Cause, CommandError};
+pub use layout::Layout;
+pub use pmxcfs::PmxcfsError;
+pub use pvesh::{GuestResources, Pvesh};
+pub use qm::{Limits, Qm, Returned};
+pub use qmp::QmpError;
+pub use vmlist::{Members, VmList};
