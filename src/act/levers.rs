@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::decide::Change;
 use crate::domain::{Amount, Cores, Lever, Moment, Reading, Source, VmId};
-use crate::pve::{Layout, VmConfig, qmp, scope};
+use crate::pve::scope::Scope;
+use crate::pve::{Layout, VmConfig, qmp};
 
 /// How long a value may take to settle after `qm` returned, by lever.
 ///
@@ -52,7 +53,7 @@ pub(super) fn option_name(lever: Lever) -> &'static str {
 pub(super) async fn read(layout: &Layout, vm: VmId, lever: Lever) -> Reading<Amount> {
     let now = Moment::now();
     if lever == Lever::Cpulimit {
-        match scope::cpu_max(&layout.scope(vm)) {
+        match Scope::new(layout, vm).cpu_limit() {
             Ok(Some(limit)) => return Reading::known(Amount::Cpu(limit), now, Source::Cgroup),
             // No quota: the vCPUs are the limit, and QEMU knows how many there are.
             Ok(None) => {}

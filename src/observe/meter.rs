@@ -14,8 +14,8 @@ const SHORTEST: Duration = Duration::from_millis(50);
 /// The counters of one VM at one time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counters {
-    /// CPU time used, in microseconds.
-    pub(super) usage_usec: u64,
+    /// CPU time used.
+    pub(super) used: Duration,
     /// Quota periods that ended with something to run.
     pub(super) periods: u64,
     /// Those in which the quota ran out.
@@ -41,7 +41,7 @@ impl CpuMeter {
             return;
         };
         // Counters that went back belong to a new QEMU process: nothing can be said of the time between.
-        if now.usage_usec < before.usage_usec || now.periods < before.periods {
+        if now.used < before.used || now.periods < before.periods {
             self.restart(at, now);
             return;
         }
@@ -49,7 +49,7 @@ impl CpuMeter {
         if span < SHORTEST {
             return;
         }
-        let used = Duration::from_micros(now.usage_usec - before.usage_usec);
+        let used = now.used.saturating_sub(before.used);
         self.means.push(Cores::from_f64(used.as_secs_f64() / span.as_secs_f64()));
         self.last = Some((at, now));
     }
@@ -60,7 +60,7 @@ impl CpuMeter {
         if self.means.is_empty() {
             return None;
         }
-        let used = Duration::from_micros(now.usage_usec - before.usage_usec);
+        let used = now.used.saturating_sub(before.used);
         let mean = Cores::from_f64(used.as_secs_f64() / to.saturating_sub(from).as_secs_f64());
         let periods = now.periods - before.periods;
         let held_back = now.throttled.saturating_sub(before.throttled);
@@ -80,8 +80,8 @@ impl CpuMeter {
 mod tests {
     use super::*;
 
-    fn counters(usage_usec: u64) -> Counters {
-        Counters { usage_usec, ..Counters::default() }
+    fn counters(used_usec: u64) -> Counters {
+        Counters { used: Duration::from_micros(used_usec), ..Counters::default() }
     }
 
     fn second(n: u64) -> Duration {
@@ -125,7 +125,7 @@ mod tests {
     fn throttling_is_a_share_of_the_periods() {
         let mut meter = CpuMeter::default();
         meter.sample(second(0), Counters::default());
-        meter.sample(second(1), Counters { usage_usec: 500_000, periods: 10, throttled: 4 });
+        meter.sample(second(1), Counters { used: second(1) / 2, periods: 10, throttled: 4 });
         assert_eq!(meter.read_out().unwrap().throttled, Some(Percent::whole(40)));
     }
 }

@@ -9,8 +9,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{Selection, Settings};
 use crate::domain::{Cores, Mib, Moment, NodeName, Reading, Source, VmId};
-use crate::host;
-use crate::pve::process::{self, Process};
+use crate::host::{CpuTimes, Memory};
+use crate::pve::process::QemuProcess;
 use crate::pve::qmp::{self, Answers};
 use crate::pve::{GuestResources, Layout, Limits, Pvesh, VmConfig};
 use crate::record::VmRef;
@@ -38,7 +38,7 @@ pub struct Observer {
     listed: BTreeMap<VmId, Listed>,
     /// VMs of this node that opted in.
     watched: BTreeMap<VmId, Watched>,
-    host_cpu: host::CpuMeter,
+    host_cpu: Option<CpuTimes>,
     pvesh: Pvesh,
     fallback: Option<JoinHandle<Vec<GuestResources>>>,
     fallback_asked: Option<Instant>,
@@ -52,7 +52,7 @@ impl Observer {
             files: Patient::new(Files::new(layout.clone())),
             listed: BTreeMap::new(),
             watched: BTreeMap::new(),
-            host_cpu: host::CpuMeter::default(),
+            host_cpu: None,
             pvesh: Pvesh::new(&layout, Limits::default()),
             fallback: None,
             fallback_asked: None,
@@ -154,12 +154,12 @@ impl Observer {
     fn processes<'a>(
         &self,
         vms: impl Iterator<Item = &'a VmId>,
-    ) -> BTreeMap<VmId, Result<Option<Process>, String>> {
-        vms.map(|vm| (*vm, process::find(&self.layout, *vm).map_err(|e| e.to_string()))).collect()
+    ) -> BTreeMap<VmId, Result<Option<QemuProcess>, String>> {
+        vms.map(|vm| (*vm, QemuProcess::find(&self.layout, *vm).map_err(|e| e.to_string()))).collect()
     }
 
     /// Asks the monitors that are due, all at once but for a bound.
-    async fn ask_monitors(&mut self, processes: &BTreeMap<VmId, Result<Option<Process>, String>>) {
+    async fn ask_monitors(&mut self, processes: &BTreeMap<VmId, Result<Option<QemuProcess>, String>>) {
         let now = Moment::now();
         let slots = Arc::new(Semaphore::new(MONITORS_AT_A_TIME));
         let mut asked: JoinSet<(VmId, Result<Answers, String>)> = JoinSet::new();
@@ -217,17 +217,17 @@ impl Observer {
 
     fn host(&mut self, now: Moment) -> HostView {
         let proc = self.layout.proc();
-        let cpu = host::cpu_times(&proc).map_err(|e| e.to_string());
-        let cpus = cpu.as_ref().map_or(Cores::ZERO, |times| Cores::whole(times.cpus));
-        let cpu_used = match cpu {
-            Ok(times) => match self.host_cpu.used(times) {
+        let times = CpuTimes::read(&proc);
+        let cpus = times.as_ref().map_or(Cores::ZERO, |times| times.cpus());
+        let cpu_used = match times {
+            Ok(times) => match self.host_cpu.replace(times).and_then(|earlier| times.used_since(earlier)) {
                 Some(used) => Reading::known(used, now, Source::Proc),
                 None => Reading::unknown("it was measured once only"),
             },
-            Err(why) => Reading::Unknown(why),
+            Err(e) => Reading::unknown(e.to_string()),
         };
-        let (memory_total, memory_available) = match host::memory(&proc) {
-            Ok(memory) => (memory.total, Reading::known(memory.available, now, Source::Proc)),
+        let (memory_total, memory_available) = match Memory::read(&proc) {
+            Ok(memory) => (memory.total, Reading::known(memory.free(), now, Source::Proc)),
             Err(e) => (Mib::ZERO, Reading::unknown(e.to_string())),
         };
         HostView { cpus, cpu_used, memory_total, memory_available }

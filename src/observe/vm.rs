@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{Cores, Mib, Moment, NodeName, Percent, Reading, Source, VmId};
-use crate::pve::process::{Process, VcpuThread};
+use crate::pve::process::{QemuProcess, VcpuThread};
+use crate::pve::scope::Scope;
 use crate::pve::qmp::{Answers, MemorySize};
-use crate::pve::{GuestResources, Hotplug, Layout, VmConfig, scope};
+use crate::pve::{GuestResources, Hotplug, Layout, VmConfig};
 
 use super::guest::{self, Shortage};
 use super::meter::{Counters, CpuMeter};
@@ -40,10 +41,9 @@ pub(super) struct Look<'a> {
 impl Watched {
     /// Samples the counters that rise between ticks. A scope that is gone belongs to a VM that stopped.
     pub(super) fn sample(&mut self, layout: &Layout, vm: VmId, at: Duration) -> Option<String> {
-        match scope::cpu_stat(&layout.scope(vm)) {
+        match Scope::new(layout, vm).cpu_stat() {
             Ok(stat) => {
-                let (usage_usec, periods, throttled) = (stat.usage_usec, stat.nr_periods, stat.nr_throttled);
-                self.meter.sample(at, Counters { usage_usec, periods, throttled });
+                self.meter.sample(at, Counters { used: stat.usage, periods: stat.periods, throttled: stat.throttled_periods });
                 None
             }
             Err(e) => Some(e.to_string()),
@@ -52,13 +52,13 @@ impl Watched {
 
     /// Whether QEMU should be asked in this tick: always when memory is tight or nothing is known, else when what is
     /// known would soon be too old to decide on.
-    pub(super) fn is_due(&self, now: Moment, process: &Process) -> bool {
+    pub(super) fn is_due(&self, now: Moment, process: &QemuProcess) -> bool {
         /// Half of what a reading may be old.
         const CALM: Duration = Duration::from_secs(5);
         /// Less than this share of memory available is tight.
         const TIGHT: f64 = 0.15;
         let Some((at, Ok(answers))) = &self.answers else { return true };
-        if self.pid != Some(process.pid) || now.since(*at) >= CALM {
+        if self.pid != Some(process.pid()) || now.since(*at) >= CALM {
             return true;
         }
         match (&answers.balloon, &answers.guest_stats) {
@@ -84,19 +84,22 @@ impl Watched {
     }
 
     /// The VM as it is now.
-    pub(super) fn view(&mut self, look: Look<'_>, vm: VmId, owner: &NodeName, config: &Arc<VmConfig>, process: Option<&Process>) -> VmView {
+    pub(super) fn view(&mut self, look: Look<'_>, vm: VmId, owner: &NodeName, config: &Arc<VmConfig>, process: Option<&QemuProcess>) -> VmView {
         let mut view = VmView::from_config(vm, owner, config);
         let Some(process) = process else {
             *self = Self::default();
             return view;
         };
-        if self.pid.replace(process.pid) != Some(process.pid) {
+        if self.pid.replace(process.pid()) != Some(process.pid()) {
             let answers = self.answers.take();
             *self = Self { pid: self.pid, answers, ..Self::default() };
         }
         let scope_error = self.sample(look.layout, vm, look.at);
         view.power = self.power();
-        view.uptime = Reading::known(process.uptime, look.now, Source::Proc);
+        view.uptime = match process.uptime() {
+            Ok(uptime) => Reading::known(uptime, look.now, Source::Proc),
+            Err(e) => Reading::unknown(e.to_string()),
+        };
         self.fill_cpu(look, vm, process, scope_error, &mut view.cpu);
         self.fill_memory(look, vm, &mut view.memory);
         view
@@ -118,8 +121,8 @@ impl Watched {
         }
     }
 
-    fn fill_cpu(&mut self, look: Look<'_>, vm: VmId, process: &Process, scope_error: Option<String>, cpu: &mut CpuView) {
-        let threads = process.vcpu_threads(look.layout).unwrap_or_default();
+    fn fill_cpu(&mut self, look: Look<'_>, vm: VmId, process: &QemuProcess, scope_error: Option<String>, cpu: &mut CpuView) {
+        let threads = process.vcpu_threads().unwrap_or_default();
         cpu.vcpus = match (threads.len() as u32, self.answers()) {
             // QEMU names its vCPU threads; counting them needs no question to its monitor.
             (n @ 1.., _) => Reading::known(n, look.now, Source::Proc),
@@ -129,7 +132,7 @@ impl Watched {
             },
             (0, Err(why)) => Reading::unknown(why),
         };
-        cpu.limit = match scope::cpu_max(&look.layout.scope(vm)) {
+        cpu.limit = match Scope::new(look.layout, vm).cpu_limit() {
             Ok(limit) => Reading::known(limit, look.now, Source::Cgroup),
             Err(e) => Reading::unknown(e.to_string()),
         };
@@ -144,7 +147,7 @@ impl Watched {
 
     /// The busiest vCPU thread's share of a core since the last look.
     fn busiest(&mut self, at: Duration, threads: &[VcpuThread]) -> Option<Percent> {
-        let now: BTreeMap<u32, Duration> = threads.iter().map(|t| (t.index, t.cpu_time)).collect();
+        let now: BTreeMap<u32, Duration> = threads.iter().map(|t| (t.index, t.time)).collect();
         let (then, before) = self.threads.replace((at, now.clone()))?;
         let span = at.saturating_sub(then).as_secs_f64();
         let used = |(index, time): (&u32, &Duration)| Some(time.saturating_sub(*before.get(index)?).as_secs_f64());
@@ -165,8 +168,8 @@ impl Watched {
     }
 
     fn fill_memory(&mut self, look: Look<'_>, vm: VmId, memory: &mut MemoryView) {
-        memory.resident = match scope::resident(&look.layout.scope(vm)) {
-            Ok(bytes) => Reading::known(Mib::from_bytes(bytes), look.now, Source::Cgroup),
+        memory.resident = match Scope::new(look.layout, vm).memory() {
+            Ok(memory) => Reading::known(Mib::from_bytes(memory.without_cache()), look.now, Source::Cgroup),
             Err(e) => Reading::unknown(e.to_string()),
         };
         let (at, answers) = match self.answers() {

@@ -137,6 +137,34 @@ pub fn read_vm_config(
     Ok(text)
 }
 
+/// Reads a file of ours; `None` when it is not there. Blocks meanwhile: not for an async worker.
+///
+/// # Errors
+/// When it is there but cannot be read.
+pub fn read(path: &Path) -> Result<Option<String>, PmxcfsError> {
+    match read_text(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// When this pmxcfs started, in seconds since 1970: its version counters begin anew with it (pve-facts 3.7).
+///
+/// # Errors
+/// When `.version` cannot be read or has no start time.
+pub fn start_time(layout: &Layout) -> Result<u64, PmxcfsError> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        starttime: u64,
+    }
+    let path = layout.version();
+    let text = read_text(&path)?;
+    let version: Version =
+        serde_json::from_str(&text).map_err(|error| ReadError::content(&path, error.to_string()))?;
+    Ok(version.starttime)
+}
+
 /// Reads until something is there, [`CONFIG_TRIES`] times at most.
 fn look_again<T>(
     mut read: impl FnMut() -> Result<T, ReadError>,

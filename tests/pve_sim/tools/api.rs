@@ -1,0 +1,464 @@
+//! The part of the API tree that this node has: which path is which method, with its options and its result.
+//!
+//! Source: `pve-manager: PVE/API2.pm` and below; `qemu-server: src/PVE/API2/Qemu.pm`.
+
+use serde_json::{Map, Value, json};
+
+use super::failure::{DIE, Done, EARLY, Failure};
+use super::options::{self, Parsed, Spec, Takes, spec};
+use super::power;
+use super::resources::{self, RoundRobin};
+use super::session::Session;
+use super::status;
+use super::store;
+use super::update::Update;
+use crate::vmconf::schema::{self, Kind};
+use crate::vmconf::{PendingDeletes, VmConfig};
+
+/// The release that this node claims to be: the one that was recorded.
+const RELEASE: &str = "9.2";
+const VERSION: &str = "9.2.11";
+const REPOSITORY_ID: &str = "0123456789abcdef";
+
+/// Seconds between two points of `rrddata` at its finest, and how many there are for an hour.
+const RRD_STEP_S: u64 = 60;
+const RRD_POINTS: u64 = 60;
+
+/// A method of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// `/version`
+    Version,
+    /// `/cluster/resources`
+    ClusterResources,
+    /// `/cluster/status`
+    ClusterStatus,
+    /// `/nodes`
+    Nodes,
+    /// Anything below `/nodes/NODE`, which another node may have to answer.
+    Node(String, NodeMethod),
+}
+
+/// A method of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NodeMethod {
+    /// `status`
+    Status,
+    /// `qemu`
+    Vms,
+    /// `qemu/VMID/…`
+    Vm(String, VmMethod),
+}
+
+/// A method of one VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VmMethod {
+    /// `get …/status/current`
+    Status,
+    /// `get …/config`
+    Config,
+    /// `get …/pending`
+    Pending,
+    /// `get …/rrddata`
+    RrdData,
+    /// `set …/config`
+    Update,
+    /// `create …/config`: the same in a worker task.
+    UpdateInTask,
+    /// `create …/status/<what>`
+    Power(&'static str),
+}
+
+/// Task type and word of the power methods.
+const POWER: &[(&str, &str)] = &[
+    ("start", "qmstart"),
+    ("stop", "qmstop"),
+    ("shutdown", "qmshutdown"),
+    ("reboot", "qmreboot"),
+    ("suspend", "qmpause"),
+    ("resume", "qmresume"),
+];
+
+impl Method {
+    /// The method for `pvesh <command> <path>`, or none.
+    pub(crate) fn find(command: &str, path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let in_node = |node: &str, method| Some(Self::Node(node.to_owned(), method));
+        match (command, parts.as_slice()) {
+            ("get", ["version"]) => Some(Self::Version),
+            ("get", ["cluster", "resources"]) => Some(Self::ClusterResources),
+            ("get", ["cluster", "status"]) => Some(Self::ClusterStatus),
+            ("get", ["nodes"]) => Some(Self::Nodes),
+            ("get", ["nodes", node, "status"]) => in_node(node, NodeMethod::Status),
+            ("get", ["nodes", node, "qemu"]) => in_node(node, NodeMethod::Vms),
+            (_, ["nodes", node, "qemu", vmid, rest @ ..]) => in_node(
+                node,
+                NodeMethod::Vm((*vmid).to_owned(), VmMethod::find(command, rest)?),
+            ),
+            _ => None,
+        }
+    }
+
+    /// The options that the method takes.
+    pub(crate) fn specs(&self) -> Vec<Spec> {
+        match self {
+            Self::ClusterResources => vec![spec("type", Takes::Value)],
+            Self::Node(_, NodeMethod::Vms) => vec![spec("full", Takes::Flag)],
+            Self::Node(_, NodeMethod::Vm(_, method)) => method.specs(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Calls the method.
+    pub(crate) fn call(&self, session: &Session, mut parsed: Parsed) -> Done<Value> {
+        match self {
+            Self::Version => {
+                Ok(json!({ "release": RELEASE, "repoid": REPOSITORY_ID, "version": VERSION }))
+            }
+            Self::ClusterResources => {
+                let only = parsed.take("type");
+                if let Some(kind) = only
+                    .as_deref()
+                    .filter(|kind| !["vm", "storage", "node", "sdn"].contains(kind))
+                {
+                    let message = format!(
+                        "value '{kind}' does not have a value in the enumeration 'vm, storage, node, sdn'"
+                    );
+                    return Err(Failure::parameters(
+                        vec![("type".to_owned(), message)],
+                        EARLY,
+                    ));
+                }
+                Ok(resources::resources(session, only.as_deref()))
+            }
+            Self::ClusterStatus => Ok(resources::cluster_status(session)),
+            Self::Nodes => Ok(resources::nodes(session)),
+            Self::Node(_, NodeMethod::Status) => Ok(node_status(session)),
+            Self::Node(_, NodeMethod::Vms) => {
+                let vms = status::of_vms(session, None, parsed.take_flag("full"))?;
+                let order = session.perl_order(vms.keys().copied());
+                Ok(order
+                    .into_iter()
+                    .map(|vmid| Value::Object(vms[&vmid].clone()))
+                    .collect())
+            }
+            Self::Node(_, NodeMethod::Vm(vmid, method)) => method.call(session, vmid, parsed),
+        }
+    }
+}
+
+impl VmMethod {
+    fn find(command: &str, rest: &[&str]) -> Option<Self> {
+        match (command, rest) {
+            ("get", ["status", "current"]) => Some(Self::Status),
+            ("get", ["config"]) => Some(Self::Config),
+            ("get", ["pending"]) => Some(Self::Pending),
+            ("get", ["rrddata"]) => Some(Self::RrdData),
+            ("set", ["config"]) => Some(Self::Update),
+            ("create", ["config"]) => Some(Self::UpdateInTask),
+            ("create", ["status", word]) => POWER
+                .iter()
+                .find(|(name, _)| name == word)
+                .map(|(name, _)| Self::Power(name)),
+            _ => None,
+        }
+    }
+
+    fn specs(self) -> Vec<Spec> {
+        match self {
+            Self::Status | Self::Pending => Vec::new(),
+            Self::Config => vec![spec("current", Takes::Flag), spec("snapshot", Takes::Value)],
+            Self::RrdData => vec![spec("timeframe", Takes::Value), spec("cf", Takes::Value)],
+            Self::Update => options::update_specs(),
+            Self::UpdateInTask => options::update_specs()
+                .into_iter()
+                .chain([spec("background_delay", Takes::Value)])
+                .collect(),
+            Self::Power(_) => vec![spec("skiplock", Takes::Flag), spec("timeout", Takes::Value)],
+        }
+    }
+
+    fn call(self, session: &Session, vmid: &str, mut parsed: Parsed) -> Done<Value> {
+        let vmid = options::check_config_values(&parsed.options, vmid)?;
+        match self {
+            Self::Status => vm_status(session, vmid),
+            Self::Config => {
+                let (config, text) = store::load(session, vmid)?;
+                let keys = if parsed.take_flag("current") {
+                    config.active.clone()
+                } else {
+                    config.with_pending()
+                };
+                let mut data: Map<String, Value> = keys
+                    .iter()
+                    .map(|(key, value)| (key.clone(), typed(key, value)))
+                    .collect();
+                data.insert("digest".to_owned(), json!(store::digest(&text)));
+                Ok(Value::Object(data))
+            }
+            Self::Pending => {
+                let (config, text) = store::load(session, vmid)?;
+                Ok(pending(session, &config, &store::digest(&text)))
+            }
+            Self::RrdData => rrd_data(session, vmid),
+            Self::Update => {
+                let mut update = Update::new(vmid, parsed)?;
+                update.check(session)?;
+                let lock = store::lock(session, vmid)?;
+                update.apply(session, &lock)?;
+                Ok(Value::Null)
+            }
+            Self::UpdateInTask => {
+                let mut update = Update::new(vmid, parsed)?;
+                update.check(session)?;
+                in_task(session, "qmconfig", vmid, || {
+                    let lock = store::lock(session, vmid)?;
+                    update.apply(session, &lock)
+                })
+            }
+            Self::Power(word) => {
+                let skiplock = parsed.take_flag("skiplock");
+                power::check(session, word, vmid)?;
+                let task = POWER
+                    .iter()
+                    .find(|(name, _)| *name == word)
+                    .map_or("qm", |(_, task)| task);
+                in_task(session, task, vmid, || {
+                    power::change(session, word, vmid, skiplock)
+                })
+            }
+        }
+    }
+}
+
+/// Runs a worker task to its end. Its failure is printed, but the call itself succeeds with the task's id.
+fn in_task(
+    session: &Session,
+    kind: &str,
+    vmid: u32,
+    work: impl FnOnce() -> Done<()>,
+) -> Done<Value> {
+    if let Err(last_words) = session.worker(work)? {
+        session.warn(&format!("{last_words}\n"));
+    }
+    Ok(json!(task_id(session.node(), kind, vmid)))
+}
+
+/// `UPID:node:pid:pstart:starttime:type:id:user:`
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a stamp in a task's name, as PVE makes it"
+)]
+fn task_id(node: &str, kind: &str, vmid: u32) -> String {
+    let epoch = std::time::SystemTime::UNIX_EPOCH;
+    let now = std::time::SystemTime::now()
+        .duration_since(epoch)
+        .map_or(0, |age| age.as_secs());
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let started = stat
+        .rsplit_once(") ")
+        .and_then(|(_, fields)| fields.split(' ').nth(19)?.parse::<u64>().ok())
+        .unwrap_or(0);
+    format!(
+        "UPID:{node}:{:08X}:{started:08X}:{now:08X}:{kind}:{vmid}:root@pam:",
+        std::process::id()
+    )
+}
+
+fn vm_status(session: &Session, vmid: u32) -> Done<Value> {
+    let (config, _) = store::load(session, vmid)?;
+    let mut vm = status::of_vms(session, Some(vmid), true)?
+        .remove(&vmid)
+        .unwrap_or_default();
+    vm.insert("ha".to_owned(), resources::ha_of(session, vmid));
+    let agent = config
+        .get("agent")
+        .and_then(|agent| agent.split(',').next());
+    if agent.is_some_and(|first| {
+        schema::boolean(first.strip_prefix("enabled=").unwrap_or(first)) == Some(true)
+    }) {
+        vm.insert("agent".to_owned(), json!(1));
+    }
+    Ok(Value::Object(vm))
+}
+
+/// Integers and booleans are numbers in JSON, everything else is a string, `memory` and `cpulimit` included.
+fn typed(key: &str, value: &str) -> Value {
+    let is_number =
+        schema::rule(key).is_some_and(|rule| matches!(rule.kind, Kind::Boolean | Kind::Integer));
+    match value.parse::<i64>() {
+        Ok(number) if is_number => json!(number),
+        _ => json!(value),
+    }
+}
+
+fn pending(session: &Session, config: &VmConfig, digest: &str) -> Value {
+    let deletes: PendingDeletes = config.pending_deletes();
+    let mut active = config.active.clone();
+    active.insert("digest".to_owned(), digest.to_owned());
+    let delete_code = |force: &bool| json!(if *force { 2 } else { 1 });
+    let mut items = Vec::new();
+    for key in session.perl_order(active.keys()) {
+        let mut item = json!({ "key": key, "value": typed(key, &active[key]) });
+        if let Some(new) = config.pending.get(key) {
+            item["pending"] = typed(key, new);
+        }
+        if let Some(force) = deletes.get(key) {
+            item["delete"] = delete_code(force);
+        }
+        items.push(item);
+    }
+    let only_pending = config
+        .pending
+        .iter()
+        .filter(|(key, _)| *key != "delete" && !active.contains_key(*key));
+    items.extend(
+        only_pending.map(|(key, value)| json!({ "key": key, "pending": typed(key, value) })),
+    );
+    let only_delete = deletes.iter().filter(|(key, _)| !active.contains_key(*key));
+    items.extend(
+        only_delete.map(|(key, force)| json!({ "key": key, "delete": delete_code(force) })),
+    );
+    Value::Array(items)
+}
+
+/// The last hour, a point a minute. Real nodes keep a binary file; this one keeps a JSON object a line, each with its
+/// `time`, in the file of the same name, and a minute without a line has only its time.
+fn rrd_data(session: &Session, vmid: u32) -> Done<Value> {
+    store::load(session, vmid)?;
+    let lines = session
+        .read(format!("var/lib/rrdcached/db/pve-vm-9.0/{vmid}"))
+        .unwrap_or_default();
+    let points: Vec<Value> = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let rrd = RoundRobin::read(session);
+    let seen = rrd
+        .node(session.node())
+        .and_then(|fields| fields.get(2)?.parse::<u64>().ok());
+    let newest = points
+        .iter()
+        .filter_map(|point| point["time"].as_u64())
+        .max();
+    let end = seen.max(newest).unwrap_or(0) / RRD_STEP_S * RRD_STEP_S;
+    let start = end.saturating_sub((RRD_POINTS - 1) * RRD_STEP_S);
+    let at = |time: u64| {
+        points
+            .iter()
+            .find(|point| point["time"] == time)
+            .cloned()
+            .unwrap_or(json!({ "time": time }))
+    };
+    Ok((0..RRD_POINTS)
+        .map(|index| at(start + index * RRD_STEP_S))
+        .collect())
+}
+
+/// `/nodes/NODE/status`. A fresh process has no earlier sample, so `cpu` and `wait` are 0.
+fn node_status(session: &Session) -> Value {
+    let words = |path: &str| -> Vec<String> {
+        session
+            .read(path)
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    };
+    let meminfo = session.read("proc/meminfo").unwrap_or_default();
+    let bytes = |key: &str| -> u64 {
+        let line = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+            .unwrap_or(0)
+            * 1024
+    };
+    let load: Vec<String> = words("proc/loadavg").into_iter().take(3).collect();
+    let uptime = words("proc/uptime")
+        .first()
+        .and_then(|text| text.parse::<f64>().ok())
+        .unwrap_or(0.0) as u64;
+    let shared: u64 = session
+        .read("sys/kernel/mm/ksm/pages_sharing")
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
+    let (total, available) = (bytes("MemTotal"), bytes("MemAvailable"));
+    let (swap, swap_free) = (bytes("SwapTotal"), bytes("SwapFree"));
+    let rrd = RoundRobin::read(session);
+    let disk = |index: usize| {
+        rrd.node(session.node())
+            .and_then(|fields| fields.get(index)?.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    let (disk_total, disk_used) = (disk(11), disk(12));
+    json!({
+        "boot-info": { "mode": "legacy-bios" }, "cpu": 0, "cpuinfo": cpu_info(session), "idle": 0, "wait": 0,
+        "current-kernel": kernel(session), "kversion": format!("Linux {}", kernel_words(session).join(" ")),
+        "ksm": { "shared": shared * 4096 }, "loadavg": load, "uptime": uptime,
+        "memory": { "available": available, "free": bytes("MemFree"), "total": total, "used": total.saturating_sub(available) },
+        "pveversion": format!("pve-manager/{VERSION}/{REPOSITORY_ID}"),
+        "rootfs": {
+            "avail": disk_total.saturating_sub(disk_used), "free": disk_total.saturating_sub(disk_used),
+            "total": disk_total, "used": disk_used,
+        },
+        "swap": { "free": swap_free, "total": swap, "used": swap.saturating_sub(swap_free) },
+    })
+}
+
+/// Release and version of the kernel from `/proc/version`: `Linux version RELEASE (…) VERSION`.
+fn kernel_words(session: &Session) -> [String; 2] {
+    let text = session.read("proc/version").unwrap_or_default();
+    let rest = text
+        .trim()
+        .strip_prefix("Linux version ")
+        .unwrap_or_default();
+    let release = rest.split(' ').next().unwrap_or_default().to_owned();
+    let version = rest.find('#').map_or("", |start| &rest[start..]).to_owned();
+    [release, version]
+}
+
+fn kernel(session: &Session) -> Value {
+    let [release, version] = kernel_words(session);
+    json!({ "machine": "x86_64", "release": release, "sysname": "Linux", "version": version })
+}
+
+fn cpu_info(session: &Session) -> Value {
+    let text = session.read("proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'));
+        value.unwrap_or_default().trim().to_owned()
+    };
+    let cpus = status::host_cpus(session);
+    let sockets = text
+        .lines()
+        .filter(|line| line.starts_with("physical id"))
+        .collect::<std::collections::BTreeSet<_>>();
+    json!({
+        "cores": cpus, "cpus": cpus, "sockets": sockets.len().max(1), "family": field("cpu family"), "flags": field("flags"),
+        "hvm": "", "mhz": field("cpu MHz"), "model": field("model name"), "user_hz": 100, "vendor": field("vendor_id"),
+    })
+}
+
+/// Why another node's method cannot be called: there is no way to it from here.
+pub(crate) fn unreachable(session: &Session, node: &str) -> Failure {
+    match resources::node_address(session, node) {
+        None => Failure::Died {
+            message: format!(
+                "hostname lookup '{node}' failed - failed to get address info for: {node}: Name or service not known"
+            ),
+            code: EARLY,
+        },
+        Some(address) => {
+            session.warn(&format!(
+                "ssh: connect to host {address} port 22: Connection refused\r\n"
+            ));
+            Failure::Died {
+                message: "proxy handler failed: exit code 255".to_owned(),
+                code: DIE,
+            }
+        }
+    }
+}
