@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Baseline, VmFacts};
+use crate::cluster::{self, Baseline, Mounted, pause};
 use crate::decide::Change;
 use crate::domain::{Amount, Moment, NodeName, Reading, VmId};
 use crate::pve::{Cause, Layout, Qm, VmConfig, pmxcfs};
@@ -39,13 +39,15 @@ pub struct Executor {
     layout: Layout,
     node: NodeName,
     qm: Qm,
+    files: Mounted,
     slots: Arc<Semaphore>,
 }
 
 impl Executor {
     /// An executor for the VMs of `node`.
     pub fn new(layout: Layout, node: NodeName, qm: Qm) -> Self {
-        Self { layout, node, qm, slots: Arc::new(Semaphore::new(AT_A_TIME)) }
+        let files = Mounted::new(layout.clone());
+        Self { layout, node, qm, files, slots: Arc::new(Semaphore::new(AT_A_TIME)) }
     }
 
     /// Carries out the changes of one VM, one after the other, and reports each.
@@ -68,12 +70,14 @@ impl Executor {
     ) -> (Outcome, Reading<Amount>) {
         let config = match self.prepare(change, reports).await {
             Ok(config) => config,
-            Err(why) => return (Outcome::Refused(why), levers::read(&self.layout, change.vm, change.lever).await),
+            Err(why) => return (Outcome::Withheld(why), levers::read(&self.layout, change.vm, change.lever).await),
         };
         let ran = match self.qm.set(change.vm, &levers::options(change, &config)).await {
             Ok(_) => Ran::Returned,
             Err(error) => match error.cause {
                 Cause::TimedOut | Cause::Killed(_) => Ran::CutOff(error.to_string()),
+                // Expected: it moved, was locked, or quorum was lost after the last look.
+                Cause::NotOnThisNode | Cause::Locked(_) | Cause::NoQuorum => Ran::Declined(error.cause.to_string()),
                 _ => Ran::Failed(error.to_string()),
             },
         };
@@ -90,20 +94,21 @@ impl Executor {
         (outcome, seen)
     }
 
-    /// What must hold directly before a change: ours, unlocked, quorate, and its settings remembered.
+    /// What must hold directly before a change is read once more: ours, unlocked, quorate, not paused, and its settings
+    /// remembered.
     async fn prepare(&self, change: &Change, reports: &mpsc::UnboundedSender<Report>) -> Result<VmConfig, String> {
-        let config = self.config(change.vm).await?;
-        if let Some(lock) = &config.lock {
-            return Err(format!("its configuration was locked meanwhile ({lock})"));
+        let (files, layout, node, vm) = (self.files.clone(), self.layout.clone(), self.node.clone(), change.vm);
+        let clearance = blocking(move || {
+            if let Ok(None) = pause::for_node(&layout.pause_file()) {
+                return cluster::clear(&files, &node, vm, Moment::now()).map_err(|e| e.to_string());
+            }
+            Err("this node was paused".to_owned())
+        })
+        .await?;
+        if let Some(baseline) = clearance.taken_over {
+            let _ = reports.send(Report::TakenOver { vm, baseline: Box::new(baseline) });
         }
-        if let Some(problem) = config.problems.first() {
-            return Err(format!("its configuration cannot be understood: {problem}"));
-        }
-        if let Some(baseline) = self.remember(change.vm, &config).await? {
-            let baseline = Box::new(baseline);
-            let _ = reports.send(Report::TakenOver { vm: change.vm, baseline });
-        }
-        Ok(config)
+        Ok(clearance.config)
     }
 
     /// The VM's configuration as it is now, provided that it is still under this node and may be changed.
@@ -118,21 +123,6 @@ impl Executor {
                 Ok(None) => Err(format!("its configuration is no longer under node {node}")),
                 Err(e) => Err(e.to_string()),
             }
-        })
-        .await
-    }
-
-    /// Takes down the settings of a VM that was never changed before. Nothing is changed that could not be put back.
-    async fn remember(&self, vm: VmId, config: &VmConfig) -> Result<Option<Baseline>, String> {
-        let (layout, node) = (self.layout.clone(), self.node.clone());
-        let baseline = Baseline::of(config, Moment::now());
-        blocking(move || {
-            let keep = |e: &dyn std::fmt::Display| format!("its present settings cannot be kept for `release`: {e}");
-            if VmFacts::read(&layout, vm).map_err(|e| keep(&e))?.is_some() {
-                return Ok(None);
-            }
-            VmFacts::new(node, baseline.clone()).write(&layout, vm).map_err(|e| keep(&e))?;
-            Ok(Some(baseline))
         })
         .await
     }
@@ -160,7 +150,7 @@ impl Executor {
             Outcome::Pending(why) | Outcome::Partial(why) | Outcome::Refused(why) | Outcome::Unknown(why) => {
                 *why += &note;
             }
-            Outcome::Applied => {}
+            Outcome::Applied | Outcome::Withheld(_) => {}
         }
     }
 }

@@ -12,6 +12,8 @@ pub(super) enum Ran {
     Returned,
     /// It reported an error, and this is its sentence.
     Failed(String),
+    /// PVE declined, since the VM is elsewhere or locked, or there is no quorum.
+    Declined(String),
     /// It did not come to an end, or was killed: it may have done part of its work.
     CutOff(String),
 }
@@ -37,6 +39,7 @@ pub(super) fn judge(change: &Change, ran: &Ran, seen: &Reading<Amount>, pending:
     match ran {
         _ if pending => Outcome::Pending("PVE keeps it for the next power cycle".to_owned()),
         Ran::CutOff(why) => Outcome::Unknown(format!("{why}; it may still take effect")),
+        Ran::Declined(why) => Outcome::Withheld(why.clone()),
         Ran::Failed(why) => Outcome::Refused(why.clone()),
         Ran::Returned => Outcome::Refused("qm reported success, but nothing moved".to_owned()),
     }
@@ -54,7 +57,7 @@ fn tolerance(to: Amount) -> f64 {
 fn with(ran: &Ran, seen: String) -> String {
     match ran {
         Ran::Returned => seen,
-        Ran::Failed(why) | Ran::CutOff(why) => format!("{seen} ({why})"),
+        Ran::Failed(why) | Ran::Declined(why) | Ran::CutOff(why) => format!("{seen} ({why})"),
     }
 }
 
@@ -82,6 +85,7 @@ mod tests {
     #[test]
     fn the_outcome_is_what_was_seen_whatever_the_command_said() {
         let failed = Ran::Failed("error hotplugging cpu3".into());
+        let moved = Ran::Declined("the VM has no configuration on this node".into());
         let hung = Ran::CutOff("qm did not end within 120 s".into());
         let blind = Reading::unknown("QEMU is busy");
         let cases = [
@@ -94,6 +98,7 @@ mod tests {
             (vcpus(1, 4), &failed, seen(1), false, "refused: error hotplugging cpu3"),
             (vcpus(1, 4), &Ran::Returned, seen(1), false, "refused: qm reported success, but nothing moved"),
             (vcpus(1, 4), &hung, seen(1), false, "unknown: qm did not end within 120 s; it may still take effect"),
+            (vcpus(1, 4), &moved, seen(1), false, "withheld: the VM has no configuration on this node"),
             (vcpus(4, 1), &Ran::Returned, seen(6), false, "refused: qm reported success, but nothing moved"),
             (vcpus(1, 4), &Ran::Returned, blind, false, "unknown: it cannot be read back: QEMU is busy"),
         ];

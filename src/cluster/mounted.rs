@@ -1,11 +1,13 @@
 //! The shared files as they really are: /etc/pve.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 
 use super::files::{FilesError, SharedFiles};
 use crate::domain::Moment;
@@ -32,8 +34,9 @@ impl Mounted {
         kind(error).unwrap_or_else(|| FilesError::Failed(format!("{}: {error}", self.at(path).display())))
     }
 
-    fn utime(&self, path: &str, at: SystemTime) -> io::Result<()> {
-        File::open(self.at(path))?.set_modified(at)
+    /// Sets both times, as PVE does (utime 0, at): asked for one alone, libfuse 2 does nothing and reports success.
+    fn utime(&self, path: &str, at: TimeSpec) -> Result<(), Errno> {
+        utimensat(AT_FDCWD, &self.at(path), &TimeSpec::new(0, 0), &at, UtimensatFlags::FollowSymlink)
     }
 }
 
@@ -63,8 +66,7 @@ impl SharedFiles for Mounted {
     }
 
     fn read_settled(&self, path: &str) -> Result<Option<String>, FilesError> {
-        let text = pmxcfs::read_settled(&self.layout, &self.at(path))?;
-        Ok(text)
+        Ok(pmxcfs::read_settled(&self.layout, &self.at(path))?)
     }
 
     fn list(&self, directory: &str) -> Result<Vec<String>, FilesError> {
@@ -111,22 +113,18 @@ impl SharedFiles for Mounted {
 
     fn touch(&self, path: &str, at: Moment) -> Result<bool, FilesError> {
         // Whole seconds are all that pmxcfs keeps.
-        let at = Duration::from_secs(u64::try_from(at.as_millis() / 1000).unwrap_or(0));
-        match self.utime(path, SystemTime::UNIX_EPOCH + at) {
+        match self.utime(path, TimeSpec::new(at.as_millis() / 1000, 0)) {
             Ok(()) => Ok(true),
-            // Another node is the holder (EACCES), or the directory is gone. Without quorum it is EACCES as well: either
-            // way this node must not believe that it holds the lock.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => match kind(&e) {
-                Some(FilesError::NoQuorum) => Ok(false),
-                _ => Err(self.refused(path, &e)),
-            },
+            // Another node is the holder, there is no quorum, or the directory is gone: in each case this node must not
+            // believe that it holds the lock.
+            Err(Errno::EACCES | Errno::EPERM | Errno::ENOENT) => Ok(false),
+            Err(errno) => Err(self.refused(path, &errno.into())),
         }
     }
 
     fn ask_to_expire(&self, path: &str) {
         // In a cluster the call itself always fails with EACCES, and yet is heard (pve-facts 7.6).
-        let _ = self.utime(path, SystemTime::UNIX_EPOCH);
+        let _ = self.utime(path, TimeSpec::new(0, 0));
     }
 
     fn quorate(&self) -> Result<bool, FilesError> {

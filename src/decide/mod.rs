@@ -14,5 +14,5 @@ pub mod policy;
 mod tests;
 
 pub use engine::plan;
-pub use memory::{MEMORY_VERSION, Memory};
+pub use memory::{MEMORY_VERSION, Memory, VmMemory};
 pub use plan::{Change, Plan, Reason, Verdict};

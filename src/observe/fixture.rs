@@ -67,6 +67,7 @@ pub(crate) fn vm(id: u32) -> VmView {
         },
         changing: false,
         pending: Vec::new(),
+        hold: None,
     }
 }
 

@@ -14,5 +14,5 @@ mod vm;
 
 pub use observer::Observer;
 pub use snapshot::{
-    Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Pause, Power, Snapshot, VmView,
+    Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, Pause, Power, Snapshot, VmView,
 };

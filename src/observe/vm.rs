@@ -246,6 +246,7 @@ impl VmView {
             },
             changing: false,
             pending: config.pending.clone(),
+            hold: None,
         }
     }
 }
