@@ -12,7 +12,7 @@ use crate::domain::{Moment, NodeName, VmId};
 use crate::pve::VmList;
 
 use super::facts::VmFacts;
-use super::files::{FilesError, SHARED, SharedFiles, VMS, facts_path, report_path};
+use super::files::{FilesError, NODES, SHARED, SharedFiles, VMS, facts_path, report_path};
 use super::lock::Lock;
 use super::report::AgentReport;
 
@@ -34,12 +34,14 @@ struct Swept {
 pub(super) struct Janitor {
     looked: Option<Duration>,
     missing: BTreeSet<VmId>,
+    /// What writers that were cut off left behind.
+    litter: BTreeSet<String>,
     lock: Lock,
 }
 
 impl Default for Janitor {
     fn default() -> Self {
-        Self { looked: None, missing: BTreeSet::new(), lock: Lock::new("sweep") }
+        Self { looked: None, missing: BTreeSet::new(), litter: BTreeSet::new(), lock: Lock::new("sweep") }
     }
 }
 
@@ -56,13 +58,16 @@ impl Janitor {
         if self.looked.is_some_and(|looked| clock.at.saturating_sub(looked) < LOOK_EVERY) {
             return Ok(Vec::new());
         }
-        let missing = missing(files)?;
+        let (missing, litter) = (missing(files)?, litter(files)?);
         self.looked = Some(clock.at);
-        let gone: BTreeSet<VmId> = missing.intersection(&self.missing).copied().collect();
-        self.missing = missing;
-        let mut removed = remove(files, &gone, |owner| owner == node)?;
+        let leftover = Leftover {
+            vms: missing.intersection(&self.missing).copied().collect(),
+            litter: litter.intersection(&self.litter).cloned().collect(),
+        };
+        (self.missing, self.litter) = (missing, litter);
+        let mut removed = remove(files, &leftover.vms, |owner| owner == node)?;
         if is_due(files, clock.now)? {
-            removed.extend(self.sweep(files, node, clock, &gone)?);
+            removed.extend(self.sweep(files, node, clock, &leftover)?);
         }
         Ok(removed)
     }
@@ -73,41 +78,63 @@ impl Janitor {
         files: &impl SharedFiles,
         node: &NodeName,
         clock: Clock,
-        gone: &BTreeSet<VmId>,
+        leftover: &Leftover,
     ) -> Result<Vec<VmId>, FilesError> {
         if !self.lock.try_take(files, clock.at)? {
             return Ok(Vec::new());
         }
-        let swept = self.sweep_alone(files, node, clock, gone);
+        let swept = sweep_alone(files, node, clock, leftover);
         self.lock.give_back(files, clock.at);
         swept
     }
+}
 
-    fn sweep_alone(
-        &self,
-        files: &impl SharedFiles,
-        node: &NodeName,
-        clock: Clock,
-        gone: &BTreeSet<VmId>,
-    ) -> Result<Vec<VmId>, FilesError> {
-        // Another agent may have swept between the look and the lock.
-        if !is_due(files, clock.now)? {
-            return Ok(Vec::new());
-        }
-        let reports: BTreeMap<NodeName, Option<AgentReport>> = AgentReport::read_all(files)?.into_iter().collect();
-        let nodes = files.list("nodes")?;
-        let lives = |owner: &NodeName| {
-            nodes.iter().any(|name| name == owner.as_str())
-                && reports.get(owner).and_then(Option::as_ref).is_some_and(|r| r.running && r.is_recent(clock.now))
-        };
-        let removed = remove(files, gone, |owner| !lives(owner))?;
-        for left in reports.keys().filter(|name| !nodes.iter().any(|node| node == name.as_str())) {
-            files.remove(&report_path(left))?;
-        }
-        let text = serde_json::to_string(&Swept { at: clock.now, by: node.clone() });
-        files.replace(&marker(), &text.map_err(|e| FilesError::Failed(e.to_string()))?)?;
-        Ok(removed)
+/// What two looks in a row found to be of no more use.
+#[derive(Debug)]
+struct Leftover {
+    vms: BTreeSet<VmId>,
+    litter: BTreeSet<String>,
+}
+
+/// The duty itself, under the lock.
+fn sweep_alone(
+    files: &impl SharedFiles,
+    node: &NodeName,
+    clock: Clock,
+    leftover: &Leftover,
+) -> Result<Vec<VmId>, FilesError> {
+    // Another agent may have swept between the look and the lock.
+    if !is_due(files, clock.now)? {
+        return Ok(Vec::new());
     }
+    let reports: BTreeMap<NodeName, Option<AgentReport>> = AgentReport::read_all(files)?.into_iter().collect();
+    let nodes = files.list("nodes")?;
+    let is_node = |name: &NodeName| nodes.iter().any(|node| node == name.as_str());
+    let lives = |owner: &NodeName| {
+        let report = reports.get(owner).and_then(Option::as_ref);
+        is_node(owner) && report.is_some_and(|report| report.running && report.is_recent(clock.now))
+    };
+    let removed = remove(files, &leftover.vms, |owner| !lives(owner))?;
+    for left in reports.keys().filter(|name| !is_node(name)) {
+        files.remove(&report_path(left))?;
+    }
+    for path in &leftover.litter {
+        files.remove(path)?;
+    }
+    let text = serde_json::to_string(&Swept { at: clock.now, by: node.clone() });
+    files.replace(&marker(), &text.map_err(|e| FilesError::Failed(e.to_string()))?)?;
+    Ok(removed)
+}
+
+/// Temporary files of writers, and what libfuse hides of a file that was open when it was replaced. A writer needs its
+/// own for milliseconds, so one that two looks find belongs to nobody.
+fn litter(files: &impl SharedFiles) -> Result<BTreeSet<String>, FilesError> {
+    let mut found = BTreeSet::new();
+    for directory in [SHARED, VMS, NODES] {
+        let names = files.list(directory)?.into_iter().filter(|name| name.contains(".tmp.") || name.starts_with(".fuse_hidden"));
+        found.extend(names.map(|name| format!("{directory}/{name}")));
+    }
+    Ok(found)
 }
 
 fn marker() -> String {

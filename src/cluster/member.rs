@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::act::Done;
-use crate::decide::VmMemory;
+use crate::decide::{Memory, VmMemory};
 use crate::domain::{Moment, NodeName, Resource, VmId};
-use crate::observe::{Hold, Pause};
+use crate::observe::{Hold, Pause, Power, Snapshot, VmView};
 
 use super::clearance::{Withheld, free_config};
 use super::facts::VmFacts;
@@ -31,6 +31,17 @@ pub struct Seen {
     pub owner: NodeName,
     /// Whether it runs here and carries no lock.
     pub free: bool,
+}
+
+impl Seen {
+    /// The managed VMs of `snapshot`.
+    pub fn all(snapshot: &Snapshot) -> BTreeMap<VmId, Self> {
+        let seen = |vm: &VmView| {
+            let free = vm.owner == snapshot.node && vm.power == Power::Running && vm.lock.is_none();
+            Self { owner: vm.owner.clone(), free }
+        };
+        snapshot.vms.iter().map(|(id, vm)| (*id, seen(vm))).collect()
+    }
 }
 
 /// A change that was seen to take effect, and what is remembered of the VM since.
@@ -87,6 +98,28 @@ pub struct View {
     pub cleared: Vec<VmId>,
     /// What did not work, though nothing depends on it now.
     pub problem: Option<FilesError>,
+}
+
+impl View {
+    /// Puts what was found where decisions look for it: who paused the cluster and which VMs to leave alone into
+    /// `snapshot`, what another node's agent learned into `memory`.
+    pub fn enter(&self, snapshot: &mut Snapshot, memory: &mut Memory) {
+        for arrival in &self.arrivals {
+            let comes_back = arrival.from == snapshot.node;
+            // What this node itself remembers of its VMs is younger than what it wrote down for the others.
+            if !(comes_back && memory.of_vm(arrival.vm).is_some()) {
+                memory.take_over(arrival.vm, arrival.learned.clone(), arrival.written, snapshot.at);
+            }
+        }
+        if snapshot.cluster.pause.is_none() {
+            snapshot.cluster.pause.clone_from(&self.pause);
+        }
+        for (vm, hold) in &self.holds {
+            if let Some(view) = snapshot.vms.get_mut(vm) {
+                view.hold = Some(hold.clone());
+            }
+        }
+    }
 }
 
 /// This node's agent in the cluster.
@@ -169,7 +202,8 @@ impl Member {
         }
         let clock = Clock { at: round.at, now: round.now };
         self.write_down(files, clock, &round.vms);
-        let report = AgentReport { running: false, ..round.report };
+        let mut report = round.report;
+        report.running = false;
         self.reporter.tell(files, &self.node, report, clock.at, clock.now)
     }
 

@@ -98,7 +98,8 @@ impl Reporter {
             }
         };
         if due {
-            let report = AgentReport { written: now, ..report };
+            let mut report = report;
+            report.written = now;
             report.write(files, node)?;
             self.written = Some((at, report));
         }
