@@ -4,7 +4,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::scenario::Command;
+use support::scenario::{Command, Curve, Ramp};
 use support::{Daemon, Node, Vm, eventually};
 
 const QUICK: &str = "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1s, down: 2s}\n";
@@ -19,11 +19,17 @@ fn log_of(node: &Node, daemon: Daemon) -> String {
 fn told(daemon: &Daemon, vm: u32, resource: &str) -> Value {
     let state = daemon.state().unwrap_or_default();
     let vms = state["vms"].as_array().cloned().unwrap_or_default();
-    vms.into_iter().find(|v| v["vmid"] == vm).map(|v| v[resource].clone()).unwrap_or(Value::Null)
+    vms.into_iter()
+        .find(|v| v["vmid"] == vm)
+        .map(|v| v[resource].clone())
+        .unwrap_or(Value::Null)
 }
 
 fn code(daemon: &Daemon, vm: u32, resource: &str) -> String {
-    told(daemon, vm, resource)["reason"]["code"].as_str().unwrap_or_default().to_owned()
+    told(daemon, vm, resource)["reason"]["code"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[test]
@@ -32,9 +38,14 @@ fn a_saturated_vm_gets_eight_cores_in_two_changes() {
     node.write_config(QUICK);
     let daemon = node.daemon();
     eventually("VM 101 has 8 vCPUs", || node.vm(101).vcpus == 8);
-    eventually("the state says so", || told(&daemon, 101, "cpu")["allocation"]["known"]["value"]["cpu"] == 8.0);
+    eventually("the state says so", || {
+        told(&daemon, 101, "cpu")["allocation"]["known"]["value"]["cpu"] == 8.0
+    });
     let log = log_of(&node, daemon);
-    let grows: Vec<&str> = log.lines().filter(|l| l.contains("vCPUs") && l.contains("applied")).collect();
+    let grows: Vec<&str> = log
+        .lines()
+        .filter(|l| l.contains("vCPUs") && l.contains("applied"))
+        .collect();
     assert!((1..=2).contains(&grows.len()), "{log}");
     assert!(node.conf(101).contains("vcpus: 8"));
 }
@@ -54,12 +65,20 @@ fn memory_follows_need_and_the_takeover_is_told_once() {
     let node = Node::with([vm]);
     node.write_config(QUICK);
     let daemon = node.daemon();
-    eventually("the agent watches", || code(&daemon, 101, "memory") == "fits");
-    node.set_load(101, |load| load.memory_mib = 6000.0.into());
-    eventually("the balloon lets the guest have it", || node.vm(101).balloon_mib > 6000);
+    eventually("the agent watches", || {
+        code(&daemon, 101, "memory") == "fits"
+    });
+    let ramp = Ramp {
+        from: 1200.0,
+        to: 6000.0,
+        over_s: 24.0,
+        after_s: 0.0,
+    };
+    node.set_load(101, |load| load.memory_mib = Curve::Ramp(ramp));
+    eventually("the balloon lets the guest have it", || {
+        node.vm(101).balloon_mib > 6000
+    });
     eventually("the guest has room", || node.vm(101).available_mib > 100.0);
-    node.set_load(101, |load| load.memory_mib = 1500.0.into());
-    eventually("what is free goes back", || node.vm(101).balloon_mib < 3500);
     assert_eq!(node.vm(101).oom_kills, 0);
     let log = log_of(&node, daemon);
     assert_eq!(log.matches("taken over").count(), 1, "{log}");
@@ -68,6 +87,25 @@ fn memory_follows_need_and_the_takeover_is_told_once() {
     let facts: Value = serde_json::from_str(&facts).unwrap();
     assert_eq!(facts["baseline"]["balloon"], 2048);
     assert_eq!(facts["baseline"]["shares"], Value::Null);
+}
+
+#[test]
+fn memory_that_nobody_needs_goes_back_in_steps() {
+    let node = Node::with([Vm::new(101)
+        .memory(16384)
+        .balloon(12288)
+        .set("shares", 0)
+        .uses_memory(1200.0)]);
+    node.write_config(QUICK);
+    let daemon = node.daemon();
+    eventually("what is free goes back", || node.vm(101).balloon_mib < 3000);
+    let log = log_of(&node, daemon);
+    assert!(
+        log.matches("balloon").count() > 3,
+        "in bounded steps: {log}"
+    );
+    assert_eq!(node.vm(101).oom_kills, 0);
+    assert!(node.vm(101).available_mib > 256.0, "{:?}", node.vm(101));
 }
 
 #[test]
@@ -83,15 +121,22 @@ fn vms_that_are_not_ours_are_left_alone_with_their_reason() {
     ]);
     node.write_config(QUICK);
     let daemon = node.daemon();
-    let expected =
-        [(101, "locked"), (102, "template"), (103, "not_running"), (104, "unreadable"), (106, "not_executing")];
+    let expected = [
+        (101, "locked"),
+        (102, "template"),
+        (103, "not_running"),
+        (104, "unreadable"),
+        (106, "not_executing"),
+    ];
     for (vm, reason) in expected {
-        eventually(&format!("VM {vm} is {reason}"), || code(&daemon, vm, "cpu") == reason);
+        eventually(&format!("VM {vm} is {reason}"), || {
+            code(&daemon, vm, "cpu") == reason
+        });
     }
     assert_eq!(told(&daemon, 105, "cpu"), Value::Null, "it did not opt in");
     daemon.stop();
-    for vm in [101, 104, 105, 106] {
-        assert_eq!(node.vm(vm).vcpus, 1, "VM {vm}");
+    for (vm, as_started) in [(101, 1), (104, 8), (105, 1), (106, 1)] {
+        assert_eq!(node.vm(vm).vcpus, as_started, "VM {vm}");
     }
 }
 
@@ -100,14 +145,19 @@ fn a_full_node_grants_nothing_but_still_shrinks() {
     let node = Node::shaped(
         |scenario| {
             scenario.node.cpus = 8;
-            scenario.node.base_cpu = 7.5;
+            scenario.node.base_cpu = 6.2;
         },
-        [Vm::new(101).cores(8).vcpus(1).cpu(8.0), Vm::new(102).cores(8).vcpus(6).cpu(0.2)],
+        [
+            Vm::new(101).cores(8).vcpus(1).cpu(8.0),
+            Vm::new(102).cores(8).vcpus(6).cpu(0.2),
+        ],
     );
     node.write_config(QUICK);
     let daemon = node.daemon();
     eventually("VM 102 gives back", || node.vm(102).vcpus < 6);
-    eventually("VM 101 waits for room", || code(&daemon, 101, "cpu") == "host_full");
+    eventually("VM 101 waits for room", || {
+        code(&daemon, 101, "cpu") == "host_full"
+    });
     assert_eq!(node.vm(101).vcpus, 1);
 }
 
@@ -118,7 +168,9 @@ fn a_qm_that_hangs_delays_no_other_vm() {
     node.faults("- {command: qm, args: set 101, do: hang}\n");
     let daemon = node.daemon();
     eventually("VM 102 has 4 vCPUs", || node.vm(102).vcpus == 4);
-    eventually("VM 101 is being changed", || code(&daemon, 101, "cpu") == "in_progress");
+    eventually("VM 101 is being changed", || {
+        code(&daemon, 101, "cpu") == "in_progress"
+    });
     assert_eq!(node.vm(101).vcpus, 1);
 }
 
@@ -128,7 +180,9 @@ fn a_qm_that_lies_is_found_out() {
     node.write_config(QUICK);
     node.faults("- {command: qm, args: set, do: nothing}\n");
     let daemon = node.daemon();
-    eventually("the outcome is the truth", || told(&daemon, 101, "cpu")["last"]["outcome"]["refused"].is_string());
+    eventually("the outcome is the truth", || {
+        told(&daemon, 101, "cpu")["last"]["outcome"]["refused"].is_string()
+    });
     let state = told(&daemon, 101, "cpu");
     assert_eq!(state["allocation"]["known"]["value"]["cpu"], 1.0, "{state}");
     assert!(log_of(&node, daemon).contains("qm reported success, but nothing moved"));
@@ -138,10 +192,14 @@ fn a_qm_that_lies_is_found_out() {
 fn a_warning_on_stderr_is_no_failure() {
     let node = Node::with([Vm::new(101).cores(4).vcpus(1).cpu(4.0)]);
     node.write_config(QUICK);
-    node.faults("- {command: qm, args: set, do: warn, text: 'perl: warning: Setting locale failed.'}\n");
+    node.faults(
+        "- {command: qm, args: set, do: warn, text: 'perl: warning: Setting locale failed.'}\n",
+    );
     let daemon = node.daemon();
     eventually("VM 101 has 4 vCPUs", || node.vm(101).vcpus == 4);
-    eventually("and that is applied", || told(&daemon, 101, "cpu")["last"]["outcome"] == "applied");
+    eventually("and that is applied", || {
+        told(&daemon, 101, "cpu")["last"]["outcome"] == "applied"
+    });
 }
 
 #[test]
@@ -150,7 +208,9 @@ fn a_pending_value_that_we_caused_is_taken_back() {
     node.write_config(QUICK);
     node.faults("- {command: qm, args: set --vcpus, do: leave_pending}\n");
     let daemon = node.daemon();
-    eventually("the outcome is pending", || told(&daemon, 101, "cpu")["last"]["outcome"]["pending"].is_string());
+    eventually("the outcome is pending", || {
+        told(&daemon, 101, "cpu")["last"]["outcome"]["pending"].is_string()
+    });
     daemon.stop();
     assert!(!node.conf(101).contains("[PENDING]"), "{}", node.conf(101));
 }
@@ -181,8 +241,8 @@ fn a_dry_run_shows_the_change_and_makes_none() {
 fn run_once_makes_the_change_and_waits_for_its_end() {
     let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
     node.write_config(QUICK);
-    node.agent(["run", "--once"]).succeeded();
-    assert!(node.vm(101).vcpus > 1);
+    let run = node.agent(["run", "--once"]).succeeded();
+    assert!(node.vm(101).vcpus > 1, "{}", run.stderr);
 }
 
 #[test]
@@ -191,12 +251,19 @@ fn status_and_explain_tell_what_the_daemon_knows() {
     node.write_config(QUICK);
     let missing = node.agent(["status"]);
     assert_eq!(missing.code, Some(1));
-    assert!(missing.stderr.contains("the daemon has not run"), "{}", missing.stderr);
+    assert!(
+        missing.stderr.contains("the daemon has not run"),
+        "{}",
+        missing.stderr
+    );
     let daemon = node.daemon();
     eventually("the agent watches", || code(&daemon, 101, "cpu") != "");
     let screen = node.agent(["status"]).succeeded().stdout;
     assert!(screen.contains("101") && screen.contains("web"), "{screen}");
-    let json = node.agent(["status", "--output-format", "json"]).succeeded().json();
+    let json = node
+        .agent(["status", "--output-format", "json"])
+        .succeeded()
+        .json();
     assert_eq!(json["vms"][0]["vmid"], 101);
     let story = node.agent(["explain", "101"]).succeeded().stdout;
     assert!(story.contains("because"), "{story}");
@@ -213,7 +280,12 @@ fn a_broken_file_on_reload_keeps_the_old_settings_and_at_start_is_exit_78() {
     daemon.signal(Signal::SIGHUP);
     eventually("it is told", || daemon.log().contains("rejected"));
     eventually("the agent goes on", || node.vm(101).vcpus == 4);
-    assert!(daemon.state().unwrap()["agent"]["config_rejected"].as_str().unwrap().contains("check_interval"));
+    assert!(
+        daemon.state().unwrap()["agent"]["config_rejected"]
+            .as_str()
+            .unwrap()
+            .contains("check_interval")
+    );
     daemon.stop();
     let run = node.agent(["run", "--once"]);
     assert_eq!(run.code, Some(78), "{run:?}");
@@ -221,18 +293,25 @@ fn a_broken_file_on_reload_keeps_the_old_settings_and_at_start_is_exit_78() {
 
 #[test]
 fn two_agents_never_run_on_one_node() {
-    let node = Node::with([]);
+    let node = Node::with([Vm::new(101)]);
     node.write_config(QUICK);
     let daemon = node.daemon();
     eventually("the first one runs", || daemon.log().contains("started"));
     let second = node.agent(["run"]);
     assert_eq!(second.code, Some(1));
-    assert!(second.stderr.contains("another vm-autoscale runs on this node"), "{}", second.stderr);
+    assert!(
+        second
+            .stderr
+            .contains("another vm-autoscale runs on this node"),
+        "{}",
+        second.stderr
+    );
 }
 
 #[test]
 fn without_quorum_nothing_is_changed_and_it_goes_on_by_itself() {
-    let node = Node::with([Vm::new(101).cores(4).vcpus(1).cpu(4.0)]);
+    let vm = Vm::new(101).cores(4).vcpus(1).cpu(4.0);
+    let node = Node::shaped(|scenario| scenario.node.cluster = Some("test".into()), [vm]);
     node.write_config(QUICK);
     node.control(&Command::Quorum { quorate: false });
     let daemon = node.daemon();
@@ -246,12 +325,18 @@ fn without_quorum_nothing_is_changed_and_it_goes_on_by_itself() {
 
 #[test]
 fn a_damaged_memory_is_set_aside_and_named() {
-    let node = Node::with([]);
+    let node = Node::with([Vm::new(101)]);
     node.write_config(QUICK);
-    node.write("var/lib/vm-autoscale/memory.json", "{\"version\":1,\"vms\":{\"10");
+    node.write(
+        "var/lib/vm-autoscale/memory.json",
+        "{\"version\":1,\"vms\":{\"10",
+    );
     let daemon = node.daemon();
     eventually("it starts", || daemon.log().contains("started"));
     let log = log_of(&node, daemon);
     assert!(log.contains("memory.json.damaged"), "{log}");
-    assert!(node.path("var/lib/vm-autoscale/memory.json.damaged").exists());
+    assert!(
+        node.path("var/lib/vm-autoscale/memory.json.damaged")
+            .exists()
+    );
 }

@@ -5,17 +5,19 @@
 
 mod support;
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use support::scenario::{Command, MonitorState};
 use support::{Monitor, Node, Vm, eventually};
 
+/// Long enough to see that no greeting comes.
+const A_WHILE: Duration = Duration::from_millis(500);
+
 /// A VM such as the one that was recorded.
 fn recorded_vm() -> Vm {
-    Vm::new(101)
-        .name("web")
-        .set("kvm", 0)
-        .memory(2048)
-        .guest(|guest| guest.fresh_statistics = true)
+    Vm::new(101).name("web").set("kvm", 0).memory(2048)
 }
 
 /// Replaces every leaf by its type, and every list by its distinct elements.
@@ -66,7 +68,9 @@ fn qmp_answers_have_the_recorded_shapes() {
         ("query-memory-size-summary", json!({})),
         ("query-version", json!({})),
     ];
-    let recorded = recording(include_str!("recordings/qmp-balloon-and-guest-stats.json"));
+    let recorded = recording(include_str!(
+        "data/recordings/qmp-balloon-and-guest-stats.json"
+    ));
     assert_eq!(recorded.len(), asked.len());
     for ((command, arguments), expected) in asked.into_iter().zip(recorded) {
         let reply = monitor.ask(command, arguments).unwrap();
@@ -84,7 +88,7 @@ fn a_vm_without_a_balloon_answers_as_recorded() {
         .set("kvm", 0);
     let node = Node::with([vm]);
     let mut monitor = node.monitor(102);
-    let recorded = recording(include_str!("recordings/qmp-no-balloon-device.json"));
+    let recorded = recording(include_str!("data/recordings/qmp-no-balloon-device.json"));
     let replies = [
         monitor.ask("query-balloon", json!({})).unwrap(),
         monitor.ask("qom-get", guest_stats()).unwrap(),
@@ -114,10 +118,10 @@ fn the_monitor_serves_one_client_at_a_time() {
     let node = Node::with([Vm::new(101)]);
     let path = node.path("run/qemu-server/101.qmp");
     let first = node.monitor(101);
-    let second = Monitor::connect(&path);
+    let second = Monitor::connect_within(&path, A_WHILE);
     assert_eq!(
         second.unwrap_err().kind(),
-        std::io::ErrorKind::WouldBlock,
+        ErrorKind::WouldBlock,
         "the second client connects but is not greeted"
     );
     drop(first);
@@ -130,14 +134,11 @@ fn a_monitor_hangs_refuses_and_recovers_as_told() {
     let path = node.path("run/qemu-server/101.qmp");
     let become_ = |state| node.control(&Command::Monitor { vm: 101, state });
     become_(MonitorState::Hangs);
-    assert_eq!(
-        Monitor::connect(&path).unwrap_err().kind(),
-        std::io::ErrorKind::WouldBlock
-    );
+    let hanging = Monitor::connect_within(&path, A_WHILE);
+    assert_eq!(hanging.unwrap_err().kind(), ErrorKind::WouldBlock);
     become_(MonitorState::Refuses);
     eventually("the socket refuses", || {
-        Monitor::connect(&path)
-            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        Monitor::connect(&path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
     become_(MonitorState::Answers);
     eventually("the socket answers", || Monitor::connect(&path).is_ok());
@@ -395,4 +396,62 @@ fn without_quorum_etc_pve_refuses_writes_and_says_so() {
     assert_eq!(mode("etc/pve/local/qemu-server/101.conf"), 0o440);
     node.control(&Command::Quorum { quorate: true });
     assert_eq!(mode("etc/pve/local/"), 0o755);
+}
+
+#[test]
+fn a_node_its_commands_and_its_guests_act_together() {
+    let node = Node::with([Vm::new(101).cpu(4.0)]);
+    let run = node.qm(["set", "101", "--vcpus", "3"]).succeeded();
+    assert_eq!(run.stdout, "update VM 101: -vcpus 3\n");
+    eventually("three vCPUs are busy", || node.vm(101).cpu_used > 2.9);
+    node.qm(["set", "101", "--cpulimit", "1.5"]).succeeded();
+    eventually("the limit holds", || node.vm(101).cpu_used < 1.6);
+    let balloon = ["set", "101", "--shares", "0", "--balloon", "2048"];
+    node.qm(balloon).succeeded();
+    eventually("the balloon has moved", || node.vm(101).balloon_mib == 2048);
+    assert_eq!(node.commands().len(), 3);
+    assert_eq!(node.commands()[2][1..], balloon);
+}
+
+#[test]
+fn a_power_cycle_makes_pending_values_active() {
+    let node = Node::with([Vm::new(101).cores(4).vcpus(4)]);
+    node.qm(["set", "101", "--cores", "8"]).succeeded();
+    assert_eq!(node.vm(101).vcpus_max, 4);
+    node.qm(["stop", "101"]).succeeded();
+    eventually("it is off", || node.running_vm(101).is_none());
+    node.qm(["start", "101"]).succeeded();
+    eventually("it has the new ceiling", || {
+        node.running_vm(101).is_some_and(|vm| vm.vcpus_max == 8)
+    });
+}
+
+#[test]
+fn without_quorum_a_command_fails_before_it_touches_qemu() {
+    let node = Node::with([Vm::new(101)]);
+    node.control(&Command::Writable { writable: false });
+    let run = node.qm(["set", "101", "--vcpus", "2"]);
+    assert_ne!(run.code, Some(0));
+    assert!(run.stderr.contains("Permission denied"), "{}", run.stderr);
+    assert_eq!(node.vm(101).vcpus, 1);
+}
+
+#[test]
+fn a_command_that_cannot_be_carried_out_is_set_aside_with_the_reason() {
+    let node = Node::with([Vm::new(101)]);
+    let control = "var/lib/pve-sim/control";
+    node.write(
+        &format!("{control}/a.json"),
+        r#"{"do": "pause", "vm": 999}"#,
+    );
+    node.write(&format!("{control}/b.json"), r#"{"do": "dance"}"#);
+    for (name, reason) in [
+        ("a", "VM 999 not running"),
+        ("b", "unknown variant `dance`"),
+    ] {
+        let rejected = format!("{control}/{name}.rejected");
+        eventually("it is set aside", || node.path(&rejected).exists());
+        assert!(node.read(&rejected).contains(reason), "{name}");
+    }
+    assert!(node.vm(101).executing);
 }

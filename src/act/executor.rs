@@ -47,17 +47,31 @@ impl Executor {
     /// An executor for the VMs of `node`.
     pub fn new(layout: Layout, node: NodeName, qm: Qm) -> Self {
         let files = Mounted::new(layout.clone());
-        Self { layout, node, qm, files, slots: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Self {
+            layout,
+            node,
+            qm,
+            files,
+            slots: Arc::new(Semaphore::new(AT_A_TIME)),
+        }
     }
 
     /// Carries out the changes of one VM, one after the other, and reports each.
     pub async fn carry_out(&self, changes: Vec<Change>, reports: mpsc::UnboundedSender<Report>) {
         // The semaphore is never closed, and without a slot nothing must start.
-        let Ok(_slot) = self.slots.acquire().await else { return };
+        let Ok(_slot) = self.slots.acquire().await else {
+            return;
+        };
         for change in changes {
             let started = Instant::now();
             let (outcome, now) = self.attempt(&change, &reports).await;
-            let done = Done { change, outcome, now, at: Moment::now(), took: started.elapsed() };
+            let done = Done {
+                change,
+                outcome,
+                now,
+                at: Moment::now(),
+                took: started.elapsed(),
+            };
             // Nobody listens any more only when the daemon is about to end.
             let _ = reports.send(Report::Done(Box::new(done)));
         }
@@ -70,21 +84,35 @@ impl Executor {
     ) -> (Outcome, Reading<Amount>) {
         let config = match self.prepare(change, reports).await {
             Ok(config) => config,
-            Err(why) => return (Outcome::Withheld(why), levers::read(&self.layout, change.vm, change.lever).await),
+            Err(why) => {
+                return (
+                    Outcome::Withheld(why),
+                    levers::read(&self.layout, change.vm, change.lever).await,
+                );
+            }
         };
-        let ran = match self.qm.set(change.vm, &levers::options(change, &config)).await {
+        let ran = match self
+            .qm
+            .set(change.vm, &levers::options(change, &config))
+            .await
+        {
             Ok(_) => Ran::Returned,
             Err(error) => match error.cause {
                 Cause::TimedOut | Cause::Killed(_) => Ran::CutOff(error.to_string()),
                 // Expected: it moved, was locked, or quorum was lost after the last look.
-                Cause::NotOnThisNode | Cause::Locked(_) | Cause::NoQuorum => Ran::Declined(error.cause.to_string()),
+                Cause::NotOnThisNode | Cause::Locked(_) | Cause::NoQuorum => {
+                    Ran::Declined(error.cause.to_string())
+                }
                 _ => Ran::Failed(error.to_string()),
             },
         };
         let seen = self.settle(change).await;
         let option = levers::option_name(change.lever);
         let pending = match self.config(change.vm).await {
-            Ok(after) => after.pending.iter().any(|p| p == option) && !config.pending.iter().any(|p| p == option),
+            Ok(after) => {
+                after.pending.iter().any(|p| p == option)
+                    && !config.pending.iter().any(|p| p == option)
+            }
             Err(_) => false,
         };
         let mut outcome = judge(change, &ran, &seen, pending);
@@ -96,8 +124,17 @@ impl Executor {
 
     /// What must hold directly before a change is read once more: ours, unlocked, quorate, not paused, and its settings
     /// remembered.
-    async fn prepare(&self, change: &Change, reports: &mpsc::UnboundedSender<Report>) -> Result<VmConfig, String> {
-        let (files, layout, node, vm) = (self.files.clone(), self.layout.clone(), self.node.clone(), change.vm);
+    async fn prepare(
+        &self,
+        change: &Change,
+        reports: &mpsc::UnboundedSender<Report>,
+    ) -> Result<VmConfig, String> {
+        let (files, layout, node, vm) = (
+            self.files.clone(),
+            self.layout.clone(),
+            self.node.clone(),
+            change.vm,
+        );
         let clearance = blocking(move || {
             if let Ok(None) = pause::for_node(&layout.pause_file()) {
                 return cluster::clear(&files, &node, vm, Moment::now()).map_err(|e| e.to_string());
@@ -106,7 +143,10 @@ impl Executor {
         })
         .await?;
         if let Some(baseline) = clearance.taken_over {
-            let _ = reports.send(Report::TakenOver { vm, baseline: Box::new(baseline) });
+            let _ = reports.send(Report::TakenOver {
+                vm,
+                baseline: Box::new(baseline),
+            });
         }
         Ok(clearance.config)
     }
@@ -147,7 +187,10 @@ impl Executor {
             Err(e) => format!("; it could not be taken back ({e}): qm set {vm} --revert {option}"),
         };
         match outcome {
-            Outcome::Pending(why) | Outcome::Partial(why) | Outcome::Refused(why) | Outcome::Unknown(why) => {
+            Outcome::Pending(why)
+            | Outcome::Partial(why)
+            | Outcome::Refused(why)
+            | Outcome::Unknown(why) => {
                 *why += &note;
             }
             Outcome::Applied | Outcome::Withheld(_) => {}
@@ -165,6 +208,9 @@ async fn blocking<T: Send + 'static>(
     match tokio::time::timeout(FILES_LIMIT, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err("reading /etc/pve failed".to_owned()),
-        Err(_) => Err(format!("/etc/pve did not answer within {} s", FILES_LIMIT.as_secs())),
+        Err(_) => Err(format!(
+            "/etc/pve did not answer within {} s",
+            FILES_LIMIT.as_secs()
+        )),
     }
 }

@@ -24,7 +24,9 @@ pub(super) enum Ran {
 pub(super) fn judge(change: &Change, ran: &Ran, seen: &Reading<Amount>, pending: bool) -> Outcome {
     let value = match seen {
         Reading::Known { value, .. } => value.value(),
-        Reading::Unknown(why) => return Outcome::Unknown(with(ran, format!("it cannot be read back: {why}"))),
+        Reading::Unknown(why) => {
+            return Outcome::Unknown(with(ran, format!("it cannot be read back: {why}")));
+        }
     };
     let (from, to) = (change.from.value(), change.to.value());
     let way = (value - from) * (to - from).signum();
@@ -79,7 +81,11 @@ mod tests {
     }
 
     fn seen(cores: u32) -> Reading<Amount> {
-        Reading::known(Amount::Cpu(Cores::whole(cores)), Moment::from_millis(0), Source::Qemu)
+        Reading::known(
+            Amount::Cpu(Cores::whole(cores)),
+            Moment::from_millis(0),
+            Source::Qemu,
+        )
     }
 
     #[test]
@@ -92,18 +98,76 @@ mod tests {
             (vcpus(1, 4), &Ran::Returned, seen(4), false, "applied"),
             (vcpus(1, 4), &failed, seen(4), false, "applied"),
             (vcpus(1, 4), &hung, seen(4), false, "applied"),
-            (vcpus(1, 4), &failed, seen(2), false, "partial: reached 2 cores of 4 cores (error hotplugging cpu3)"),
-            (vcpus(4, 1), &Ran::Returned, seen(2), true, "partial: reached 2 cores of 1 core"),
-            (vcpus(1, 4), &Ran::Returned, seen(1), true, "pending: PVE keeps it for the next power cycle"),
-            (vcpus(1, 4), &failed, seen(1), false, "refused: error hotplugging cpu3"),
-            (vcpus(1, 4), &Ran::Returned, seen(1), false, "refused: qm reported success, but nothing moved"),
-            (vcpus(1, 4), &hung, seen(1), false, "unknown: qm did not end within 120 s; it may still take effect"),
-            (vcpus(1, 4), &moved, seen(1), false, "withheld: the VM has no configuration on this node"),
-            (vcpus(4, 1), &Ran::Returned, seen(6), false, "refused: qm reported success, but nothing moved"),
-            (vcpus(1, 4), &Ran::Returned, blind, false, "unknown: it cannot be read back: QEMU is busy"),
+            (
+                vcpus(1, 4),
+                &failed,
+                seen(2),
+                false,
+                "partial: reached 2 cores of 4 cores (error hotplugging cpu3)",
+            ),
+            (
+                vcpus(4, 1),
+                &Ran::Returned,
+                seen(2),
+                true,
+                "partial: reached 2 cores of 1 core",
+            ),
+            (
+                vcpus(1, 4),
+                &Ran::Returned,
+                seen(1),
+                true,
+                "pending: PVE keeps it for the next power cycle",
+            ),
+            (
+                vcpus(1, 4),
+                &failed,
+                seen(1),
+                false,
+                "refused: error hotplugging cpu3",
+            ),
+            (
+                vcpus(1, 4),
+                &Ran::Returned,
+                seen(1),
+                false,
+                "refused: qm reported success, but nothing moved",
+            ),
+            (
+                vcpus(1, 4),
+                &hung,
+                seen(1),
+                false,
+                "unknown: qm did not end within 120 s; it may still take effect",
+            ),
+            (
+                vcpus(4, 1),
+                &Ran::Returned,
+                seen(6),
+                false,
+                "refused: qm reported success, but nothing moved",
+            ),
+            (
+                vcpus(1, 4),
+                &Ran::Returned,
+                blind,
+                false,
+                "unknown: it cannot be read back: QEMU is busy",
+            ),
+            (
+                vcpus(1, 4),
+                &moved,
+                seen(1),
+                false,
+                "withheld: the VM has no configuration on this node",
+            ),
         ];
         for (change, ran, seen, pending, expected) in cases {
-            assert_eq!(judge(&change, ran, &seen, pending).to_string(), expected, "{ran:?} {seen:?}");
+            assert_eq!(
+                judge(&change, ran, &seen, pending).to_string(),
+                expected,
+                "{ran:?} {seen:?}"
+            );
         }
     }
 }

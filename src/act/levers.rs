@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::Change;
-use crate::domain::{Amount, Cores, Lever, Moment, Reading, Source, VmId};
+use crate::domain::{Amount, Cores, Lever, Mib, Moment, Reading, Source, VmId};
 use crate::pve::scope::Scope;
 use crate::pve::{Layout, VmConfig, qmp};
 
@@ -23,13 +23,29 @@ pub(super) fn options(change: &Change, config: &VmConfig) -> Vec<(&'static str, 
     match (change.lever, change.to) {
         (Lever::Vcpus, Amount::Cpu(to)) => vec![("vcpus", to.ceil().to_string())],
         (Lever::Cpulimit, Amount::Cpu(to)) => vec![("cpulimit", format!("{to}"))],
-        // Only with `shares: 0` does PVE hand the value to QEMU; PVE sets `shares` before `balloon` within one call.
-        (Lever::Balloon, Amount::Memory(to)) if config.shares != Some(0) => {
-            vec![("shares", "0".to_owned()), ("balloon", to.0.to_string())]
+        (Lever::Balloon, Amount::Memory(to)) => {
+            let to = unlike_configured(to, change.grows(), config.balloon);
+            let balloon = ("balloon", to.0.to_string());
+            // Only with `shares: 0` does PVE hand the value to QEMU; it sets `shares` before `balloon` within one call.
+            match config.shares {
+                Some(0) => vec![balloon],
+                _ => vec![("shares", "0".to_owned()), balloon],
+            }
         }
-        (Lever::Balloon, Amount::Memory(to)) => vec![("balloon", to.0.to_string())],
         (_, Amount::Memory(to)) => vec![("memory", to.0.to_string())],
         (lever, Amount::Cpu(_)) => unreachable_pair(lever),
+    }
+}
+
+/// A target that PVE does not take for the one it has.
+///
+/// PVE drops an option that equals the configured value and then tells QEMU nothing (pve-facts 2.2, step 5), also
+/// where pvestatd has moved the balloon since. One MiB less than the step makes it a change.
+fn unlike_configured(to: Mib, grows: bool, configured: Option<Mib>) -> Mib {
+    match configured {
+        Some(configured) if configured == to && grows => Mib(to.0 - 1),
+        Some(configured) if configured == to => Mib(to.0 + 1),
+        _ => to,
     }
 }
 
@@ -65,7 +81,9 @@ pub(super) async fn read(layout: &Layout, vm: VmId, lever: Lever) -> Reading<Amo
         Err(e) => return Reading::unknown(e.to_string()),
     };
     let amount = match lever {
-        Lever::Vcpus | Lever::Cpulimit => answers.vcpus.map(|v| Amount::Cpu(Cores::whole(v.len() as u32))),
+        Lever::Vcpus | Lever::Cpulimit => answers
+            .vcpus
+            .map(|v| Amount::Cpu(Cores::whole(v.len() as u32))),
         Lever::Balloon => match answers.balloon {
             Ok(Some(balloon)) => Ok(Amount::Memory(balloon.actual)),
             Ok(None) => Err("there is no balloon device".to_owned()),

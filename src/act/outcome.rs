@@ -70,7 +70,8 @@ pub struct Done {
     pub outcome: Outcome,
     /// The allocation as read back afterwards.
     pub now: Reading<Amount>,
-    /// When it was read back.
+    /// When it was read back. An event's JSON form has this beside the event's own `at`.
+    #[serde(rename = "read_back_at")]
     pub at: Moment,
     /// From the start of the command to the read-back.
     pub took: Duration,

@@ -14,7 +14,7 @@ use crate::domain::VmId;
 ///
 /// Shows every fault with its place and what to write instead. Exits with 0 if the file is right, with 1 if it has
 /// faults, with 3 if it can be used but has warnings.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct CheckConfig {
     /// Show the settings of this VM and where each comes from.
     #[arg(long, value_name = "VMID")]
@@ -22,6 +22,9 @@ pub struct CheckConfig {
     /// With --vm: as if its tag picked this profile.
     #[arg(long, value_name = "NAME", requires = "vm")]
     pub profile: Option<String>,
+    /// Print nothing unless the file cannot be used; warnings then count as right. What `systemctl reload` asks.
+    #[arg(long, short, conflicts_with_all = ["vm", "profile"])]
+    pub quiet: bool,
     /// The file to check, if not the one in use.
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -87,6 +90,7 @@ pub fn run(
 ) -> Result<CheckResult, CheckError> {
     let file = args.file.as_deref().unwrap_or(in_use);
     match config::load(file) {
+        Ok(_) if args.quiet => Ok(CheckResult::Valid),
         Ok(loaded) => usable(args, file, &loaded, format, out),
         Err(error) => {
             let report = Report {
@@ -167,10 +171,13 @@ fn print_findings(
         "fault" => AnsiColor::Red,
         _ => AnsiColor::Yellow,
     };
-    for finding in findings {
+    for finding in findings.iter().take(config::SHOWN) {
         writeln!(out, "{}", source.render(file, finding, color))?;
     }
-    Ok(())
+    match findings.len().checked_sub(config::SHOWN) {
+        Some(more @ 1..) => writeln!(out, "and {more} more\n"),
+        _ => Ok(()),
+    }
 }
 
 fn print_summary(out: &mut dyn Write, report: &Report<'_>, loaded: &Loaded) -> io::Result<()> {
@@ -203,6 +210,11 @@ fn print_heading(out: &mut dyn Write, args: &CheckConfig, loaded: &Loaded) -> io
             if loaded.settings.select.exclude.contains(&id) {
                 writeln!(out, "(it is not: select.exclude lists it)")?;
             }
+            let own = loaded.settings.vms.get(&id);
+            let open = own.is_none_or(|vm| vm.profile.is_none()) && args.profile.is_none();
+            if open && loaded.settings.profiles.len() > 1 {
+                writeln!(out, "(its tag may pick another profile: --profile NAME)")?;
+            }
             Ok(())
         }
     }
@@ -217,9 +229,12 @@ fn print_table(out: &mut dyn Write, effective: &[Effective]) -> io::Result<()> {
     for Effective { key, value, from } in effective {
         let style = match from {
             Origin::BuiltIn => Style::new().dimmed(),
-            Origin::File { .. } => Style::new(),
+            Origin::Tag | Origin::File { .. } => Style::new(),
         };
-        writeln!(out, "  {key:keys$}  {value:values$}  {style}{from}{style:#}")?;
+        writeln!(
+            out,
+            "  {key:keys$}  {value:values$}  {style}{from}{style:#}"
+        )?;
     }
     Ok(())
 }

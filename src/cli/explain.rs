@@ -5,7 +5,7 @@ use super::status::read_state;
 use super::{Exit, fail, show};
 use crate::domain::{Amount, Moment, Reading, Resource, VmId};
 use crate::pve::Layout;
-use crate::record::{ResourceState, VmState, span};
+use crate::record::{VmState, span};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -34,7 +34,12 @@ fn story(vm: &VmState, now: Moment) -> String {
         text += &format!("\n{resource}\n");
         text += &format!("  needs       {}\n", reading(&state.need, now));
         text += &format!("  has         {}\n", reading(&state.allocation, now));
-        text += &format!("  lever       {}\n", state.lever.map_or("none".to_owned(), |lever| lever.to_string()));
+        text += &format!(
+            "  lever       {}\n",
+            state
+                .lever
+                .map_or("none".to_owned(), |lever| lever.to_string())
+        );
         text += &format!("  policy asks {}\n", amount(state.wanted));
         text += &format!("  changes to  {}\n", amount(state.target));
         text += &format!("  because     {}\n", state.why);
@@ -50,7 +55,9 @@ fn story(vm: &VmState, now: Moment) -> String {
 
 fn reading(reading: &Reading<Amount>, now: Moment) -> String {
     match reading {
-        Reading::Known { value, at, source } => format!("{value} ({source}, {} ago)", span(now.since(*at))),
+        Reading::Known { value, at, source } => {
+            format!("{value} ({source}, {} ago)", span(now.since(*at)))
+        }
         Reading::Unknown(why) => format!("unknown: {why}"),
     }
 }

@@ -13,7 +13,9 @@ use crate::domain::Moment;
 
 /// Sets up logging for the whole process. `level` is the least that is shown of our own lines.
 pub(super) fn start(level: Level) {
-    let filter = Targets::new().with_default(Level::WARN).with_target("vm_autoscale", level);
+    let filter = Targets::new()
+        .with_default(Level::WARN)
+        .with_target("vm_autoscale", level);
     let journal = stderr_is_the_journal().then(journal).flatten();
     let by_hand = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
@@ -22,19 +24,29 @@ pub(super) fn start(level: Level) {
             .with_target(false)
             .with_timer(UtcClock)
             // The sentence holds the numbers; the fields beside it are for the journal's index.
-            .fmt_fields(format::debug_fn(|writer, field, value| match field.name() {
-                "message" => write!(writer, "{value:?}"),
-                _ => Ok(()),
+            .fmt_fields(format::debug_fn(|writer, field, value| {
+                match field.name() {
+                    "message" => write!(writer, "{value:?}"),
+                    _ => Ok(()),
+                }
             }))
     });
     // A second call can only come from a test that runs commands in one process; the first one stands.
-    let _ = tracing_subscriber::registry().with(filter).with(journal).with(by_hand).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(journal)
+        .with(by_hand)
+        .try_init();
 }
 
 /// systemd tells in `JOURNAL_STREAM` which device and inode its journal has; a redirected stderr is another.
 fn stderr_is_the_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    let Ok(stat) = nix::sys::stat::fstat(io::stderr().as_fd()) else { return false };
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let Ok(stat) = nix::sys::stat::fstat(io::stderr().as_fd()) else {
+        return false;
+    };
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
@@ -48,7 +60,9 @@ fn journal() -> Option<tracing_journald::Layer> {
         debug: Priority::Debug,
         trace: Priority::Debug,
     };
-    let layer = layer.with_field_prefix(None).with_syslog_identifier("vm-autoscale".to_owned());
+    let layer = layer
+        .with_field_prefix(None)
+        .with_syslog_identifier("vm-autoscale".to_owned());
     Some(layer.with_priority_mappings(priorities))
 }
 

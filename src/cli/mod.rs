@@ -3,8 +3,10 @@
 //! Holds no logic that a room should own.
 
 pub mod check_config;
+mod completions;
 mod explain;
 mod logging;
+mod notify_test;
 pub mod output;
 mod run;
 mod status;
@@ -15,7 +17,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::pve::Layout;
@@ -49,13 +51,30 @@ impl From<Exit> for ExitCode {
 
 /// Gives each Proxmox VE guest that opted in the CPU and memory it needs now, live.
 #[derive(Debug, Parser)]
-#[command(name = "vm-autoscale", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "vm-autoscale",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
 struct Cli {
     /// Take every system path under DIR: a simulated node, a test, a rescue system
-    #[arg(long, global = true, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/",
+        hide_default_value = true
+    )]
     root: PathBuf,
     /// How reading commands print
-    #[arg(long, global = true, value_enum, default_value_t, hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_default_value = true
+    )]
     output_format: OutputFormat,
     #[command(subcommand)]
     command: Command,
@@ -71,6 +90,15 @@ enum Command {
     Explain(explain::Args),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
+    /// Send a test message through each notification channel
+    NotifyTest(notify_test::Args),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+}
+
+/// The whole command line, for its manual page.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line `args`, the program's name first.
@@ -89,6 +117,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status => status::run(&layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
+        Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
+        Command::Completions(args) => completions::run(&args),
     };
     exit.into()
 }
@@ -111,7 +141,12 @@ fn show(format: OutputFormat, data: &impl Serialize, text: impl FnOnce() -> Stri
 }
 
 fn check(args: &check_config::CheckConfig, layout: &Layout, format: OutputFormat) -> Exit {
-    match check_config::run(args, &layout.config_file(), format, &mut anstream::stdout().lock()) {
+    match check_config::run(
+        args,
+        &layout.config_file(),
+        format,
+        &mut anstream::stdout().lock(),
+    ) {
         Ok(CheckResult::Valid) => Exit::Done,
         Ok(CheckResult::Warnings) => Exit::Attention,
         Ok(CheckResult::Faulty) => Exit::Failed,

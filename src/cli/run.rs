@@ -20,7 +20,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, layout: Layout) -> Exit {
-    logging::start(if args.verbose { Level::DEBUG } else { Level::INFO });
+    logging::start(if args.verbose {
+        Level::DEBUG
+    } else {
+        Level::INFO
+    });
     // Two workers: a read of /etc/pve that hangs must not stop the watchdog. More would only be idle.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -31,7 +35,10 @@ pub(super) fn run(args: Args, layout: Layout) -> Exit {
         Ok(runtime) => runtime,
         Err(e) => return fail(format_args!("cannot start: {e}")),
     };
-    let options = daemon::Options { once: args.once, dry_run: args.dry_run };
+    let options = daemon::Options {
+        once: args.once,
+        dry_run: args.dry_run,
+    };
     let end = runtime.block_on(daemon::run(layout, options));
     // A thread that hangs in /etc/pve cannot be ended; waiting for it would hang the stop as well.
     runtime.shutdown_background();
@@ -39,7 +46,11 @@ pub(super) fn run(args: Args, layout: Layout) -> Exit {
         Ok(()) => Exit::Done,
         Err(error) => {
             tracing::error!("{error}");
-            if error.is_config() { Exit::BadConfig } else { Exit::Failed }
+            if error.is_config() {
+                Exit::BadConfig
+            } else {
+                Exit::Failed
+            }
         }
     }
 }

@@ -46,10 +46,15 @@ fn screen(state: &State, now: Moment) -> String {
     );
     if is_old(state, now) {
         let age = span(now.since(state.at));
-        text += &format!("This is {age} old: the daemon does not run or hangs (systemctl status vm-autoscale).\n");
+        text += &format!(
+            "This is {age} old: the daemon does not run or hangs (systemctl status vm-autoscale).\n"
+        );
     }
     if let Some(pause) = &state.pause {
-        text += &format!("Paused by {} since {}: {}\n", pause.by, pause.since, pause.reason);
+        text += &format!(
+            "Paused by {} since {}: {}\n",
+            pause.by, pause.since, pause.reason
+        );
     }
     if let Some(why) = &state.agent.config_rejected {
         text += &format!("The configuration file is faulty, an earlier one is in force: {why}\n");
@@ -57,7 +62,14 @@ fn screen(state: &State, now: Moment) -> String {
     if state.vms.is_empty() {
         return text + "Tag a VM to have it managed: qm set VMID --tags autoscale\n";
     }
-    let mut table = Table::new(["VMID", "NAME", "CPU NEED/HAS", "MEM NEED/HAS", "LAST CHANGE", "WHY"]);
+    let mut table = Table::new([
+        "VMID",
+        "NAME",
+        "CPU NEED/HAS",
+        "MEM NEED/HAS",
+        "LAST CHANGE",
+        "WHY",
+    ]);
     for vm in &state.vms {
         table.row([
             vm.vmid.to_string(),
@@ -73,16 +85,30 @@ fn screen(state: &State, now: Moment) -> String {
 
 fn need_and_has(resource: &ResourceState) -> String {
     let short = |reading: &Reading<crate::domain::Amount>| match reading {
-        Reading::Known { value, .. } => value.to_string().replace(" cores", "").replace(" core", ""),
+        Reading::Known { value, .. } => {
+            value.to_string().replace(" cores", "").replace(" core", "")
+        }
         Reading::Unknown(_) => "?".to_owned(),
     };
-    format!("{} / {}", short(&resource.need), short(&resource.allocation))
+    format!(
+        "{} / {}",
+        short(&resource.need),
+        short(&resource.allocation)
+    )
 }
 
 fn last_change(vm: &VmState, now: Moment) -> String {
-    let last = [&vm.cpu.last, &vm.memory.last].into_iter().flatten().max_by_key(|done| done.at);
+    let last = [&vm.cpu.last, &vm.memory.last]
+        .into_iter()
+        .flatten()
+        .max_by_key(|done| done.at);
     last.map_or("-".to_owned(), |done| {
-        format!("{}, {} ({} ago)", done.change, done.outcome.word(), span(now.since(done.at)))
+        format!(
+            "{}, {} ({} ago)",
+            done.change,
+            done.outcome.word(),
+            span(now.since(done.at))
+        )
     })
 }
 

@@ -13,7 +13,9 @@ pub(super) struct Table<const N: usize> {
 impl<const N: usize> Table<N> {
     /// A table with these headings.
     pub(super) fn new(headings: [&str; N]) -> Self {
-        Self { rows: vec![headings.map(str::to_owned)] }
+        Self {
+            rows: vec![headings.map(str::to_owned)],
+        }
     }
 
     /// Adds a row.
@@ -24,7 +26,14 @@ impl<const N: usize> Table<N> {
     /// The table as text, no line longer than `width` characters.
     pub(super) fn render(&self, width: usize) -> String {
         let widths: Vec<usize> = (0..N)
-            .map(|column| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).min(WIDEST))
+            .map(|column| {
+                self.rows
+                    .iter()
+                    .map(|row| row[column].chars().count())
+                    .max()
+                    .unwrap_or(0)
+                    .min(WIDEST)
+            })
             .collect();
         let mut text = String::new();
         for row in &self.rows {
@@ -44,5 +53,7 @@ impl<const N: usize> Table<N> {
 /// The terminal's width; 200 where there is none, so that a pipe gets whole lines.
 pub(super) fn terminal_width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    columns.or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0))).unwrap_or(200)
+    columns
+        .or_else(|| terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)))
+        .unwrap_or(200)
 }

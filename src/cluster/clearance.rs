@@ -53,7 +53,12 @@ pub enum Withheld {
 ///
 /// # Errors
 /// [`Withheld`]: nothing may be changed.
-pub fn clear(files: &impl SharedFiles, node: &NodeName, vm: VmId, now: Moment) -> Result<Clearance, Withheld> {
+pub fn clear(
+    files: &impl SharedFiles,
+    node: &NodeName,
+    vm: VmId,
+    now: Moment,
+) -> Result<Clearance, Withheld> {
     if !files.quorate()? {
         return Err(FilesError::NoQuorum.into());
     }
@@ -79,7 +84,11 @@ pub fn clear(files: &impl SharedFiles, node: &NodeName, vm: VmId, now: Moment) -
 }
 
 /// The VM's configuration, provided that it is under `node` and nothing else works on it.
-pub(super) fn free_config(files: &impl SharedFiles, node: &NodeName, vm: VmId) -> Result<VmConfig, Withheld> {
+pub(super) fn free_config(
+    files: &impl SharedFiles,
+    node: &NodeName,
+    vm: VmId,
+) -> Result<VmConfig, Withheld> {
     let text = files.read_settled(&config_path(node, vm))?;
     let config = VmConfig::parse(&text.ok_or_else(|| Withheld::Moved(node.clone()))?);
     if let Some(lock) = config.lock {

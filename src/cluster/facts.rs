@@ -40,7 +40,9 @@ pub enum FactsError {
         why: String,
     },
     /// A later version of this program wrote it.
-    #[error("/etc/pve/{path} was written by a later version; the VM is left alone until this node is upgraded")]
+    #[error(
+        "/etc/pve/{path} was written by a later version; the VM is left alone until this node is upgraded"
+    )]
     Later {
         /// The file.
         path: String,
@@ -134,7 +136,15 @@ impl VmFacts {
     /// The facts of a VM that no agent has changed before.
     pub fn new(owner: NodeName, baseline: Baseline) -> Self {
         let written = baseline.taken;
-        Self { version: FACTS_VERSION, owner, term: 1, written, baseline, changes: BTreeMap::new(), learned: None }
+        Self {
+            version: FACTS_VERSION,
+            owner,
+            term: 1,
+            written,
+            baseline,
+            changes: BTreeMap::new(),
+            learned: None,
+        }
     }
 
     /// The facts of `vm`, if there are any.
@@ -148,13 +158,20 @@ impl VmFacts {
             version: u32,
         }
         let path = facts_path(vm);
-        let Some(text) = files.read_settled(&path)? else { return Ok(None) };
-        let damaged = |e: &serde_json::Error| FactsError::Damaged { path: path.clone(), why: sanitize(&e.to_string(), 120) };
+        let Some(text) = files.read_settled(&path)? else {
+            return Ok(None);
+        };
+        let damaged = |e: &serde_json::Error| FactsError::Damaged {
+            path: path.clone(),
+            why: sanitize(&e.to_string(), 120),
+        };
         let any: Any = serde_json::from_str(&text).map_err(|e| damaged(&e))?;
         if any.version > FACTS_VERSION {
             return Err(FactsError::Later { path });
         }
-        serde_json::from_str(&text).map(Some).map_err(|e| damaged(&e))
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| damaged(&e))
     }
 
     /// Writes the facts of `vm`. Only for the owner that they name.
@@ -168,7 +185,12 @@ impl VmFacts {
 
     /// The same facts after `node` took the VM over at `now`.
     pub fn taken_over(self, node: NodeName, now: Moment) -> Self {
-        Self { owner: node, term: self.term.saturating_add(1), written: now, ..self }
+        Self {
+            owner: node,
+            term: self.term.saturating_add(1),
+            written: now,
+            ..self
+        }
     }
 
     /// Puts back the owner's own changes that `known` has and these facts have not; whether there were any.
@@ -192,7 +214,13 @@ impl VmFacts {
     pub fn record(&mut self, done: &Done, learned: Option<&VmMemory>) {
         let change = &done.change;
         let to = done.now.get().unwrap_or(change.to);
-        let last = LastChange { at: done.at, node: self.owner.clone(), lever: change.lever, from: change.from, to };
+        let last = LastChange {
+            at: done.at,
+            node: self.owner.clone(),
+            lever: change.lever,
+            from: change.from,
+            to,
+        };
         self.changes.insert(change.lever.resource(), last);
         self.written = done.at;
         self.learned = learned.and_then(bounded);

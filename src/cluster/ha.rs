@@ -33,7 +33,10 @@ struct Service {
 
 impl Default for HaStatus {
     fn default() -> Self {
-        Self { managed: BTreeSet::new(), states: Ok(BTreeMap::new()) }
+        Self {
+            managed: BTreeSet::new(),
+            states: Ok(BTreeMap::new()),
+        }
     }
 }
 
@@ -43,7 +46,9 @@ impl HaStatus {
     /// # Errors
     /// A file is there but could not be read.
     pub fn read(files: &impl SharedFiles) -> Result<Self, FilesError> {
-        let managed = files.read("ha/resources.cfg")?.map_or_else(BTreeSet::new, |text| managed(&text));
+        let managed = files
+            .read("ha/resources.cfg")?
+            .map_or_else(BTreeSet::new, |text| managed(&text));
         if managed.is_empty() {
             return Ok(Self::default());
         }
@@ -82,11 +87,17 @@ fn managed(text: &str) -> BTreeSet<VmId> {
     for line in text.lines() {
         if line.starts_with([' ', '\t']) {
             let mut words = line.split_whitespace();
-            if let (Some(vm), Some("state"), Some("ignored")) = (section, words.next(), words.next()) {
+            if let (Some(vm), Some("state"), Some("ignored")) =
+                (section, words.next(), words.next())
+            {
                 managed.remove(&vm);
             }
         } else if let Some((kind, id)) = line.split_once(':') {
-            section = if kind == "vm" { id.trim().parse().ok() } else { None };
+            section = if kind == "vm" {
+                id.trim().parse().ok()
+            } else {
+                None
+            };
             managed.extend(section);
         }
     }
@@ -95,8 +106,17 @@ fn managed(text: &str) -> BTreeSet<VmId> {
 
 fn states(text: &str) -> Result<BTreeMap<VmId, String>, Unclear> {
     let status: ManagerStatus = serde_json::from_str(text).map_err(|_| Unclear)?;
-    let state_of = |(id, service): (String, Service)| Some((id.strip_prefix("vm:")?.parse().ok()?, sanitize(&service.state, 32)));
-    Ok(status.service_status.into_iter().filter_map(state_of).collect())
+    let state_of = |(id, service): (String, Service)| {
+        Some((
+            id.strip_prefix("vm:")?.parse().ok()?,
+            sanitize(&service.state, 32),
+        ))
+    };
+    Ok(status
+        .service_status
+        .into_iter()
+        .filter_map(state_of)
+        .collect())
 }
 
 #[cfg(test)]
@@ -109,7 +129,10 @@ mod tests {
 
     fn status(manager: &str) -> HaStatus {
         let resources = "vm: 101\n\tstate started\n\nvm: 102\n\tcomment x\n\tstate ignored\n\nct: 103\n\tstate started\n";
-        HaStatus { managed: managed(resources), states: states(manager) }
+        HaStatus {
+            managed: managed(resources),
+            states: states(manager),
+        }
     }
 
     #[test]
@@ -118,19 +141,38 @@ mod tests {
         assert_eq!(managed(recorded), BTreeSet::from([vm(103)]));
         let ours = status("{}");
         assert!(ours.manages(vm(101)));
-        assert!(!ours.manages(vm(102)), "ignored means that HA leaves it alone");
+        assert!(
+            !ours.manages(vm(102)),
+            "ignored means that HA leaves it alone"
+        );
         assert!(!ours.manages(vm(103)), "a container is no VM");
     }
 
     #[test]
     fn only_the_state_of_calm_allows_a_change() {
-        for state in ["error", "fence", "recovery", "migrate", "relocate", "freeze", "request_stop", "something new"] {
-            let text = format!(r#"{{"service_status":{{"vm:101":{{"node":"a","state":"{state}","uid":"x"}}}}}}"#);
+        for state in [
+            "error",
+            "fence",
+            "recovery",
+            "migrate",
+            "relocate",
+            "freeze",
+            "request_stop",
+            "something new",
+        ] {
+            let text = format!(
+                r#"{{"service_status":{{"vm:101":{{"node":"a","state":"{state}","uid":"x"}}}}}}"#
+            );
             assert_eq!(status(&text).hands_off(vm(101)).as_deref(), Some(state));
         }
-        let calm = status(r#"{"service_status":{"vm:101":{"node":"a","state":"started"}},"timestamp":1}"#);
+        let calm =
+            status(r#"{"service_status":{"vm:101":{"node":"a","state":"started"}},"timestamp":1}"#);
         assert_eq!(calm.hands_off(vm(101)), None);
-        assert_eq!(status("{}").hands_off(vm(101)), None, "queued: no manager has seen it yet");
+        assert_eq!(
+            status("{}").hands_off(vm(101)),
+            None,
+            "queued: no manager has seen it yet"
+        );
     }
 
     #[test]

@@ -41,7 +41,12 @@ pub(super) struct Janitor {
 
 impl Default for Janitor {
     fn default() -> Self {
-        Self { looked: None, missing: BTreeSet::new(), litter: BTreeSet::new(), lock: Lock::new("sweep") }
+        Self {
+            looked: None,
+            missing: BTreeSet::new(),
+            litter: BTreeSet::new(),
+            lock: Lock::new("sweep"),
+        }
     }
 }
 
@@ -54,8 +59,16 @@ pub(super) struct Clock {
 
 impl Janitor {
     /// Looks, if it is time to, and removes what is certainly of no more use. Returns the VMs whose facts went away.
-    pub(super) fn look(&mut self, files: &impl SharedFiles, node: &NodeName, clock: Clock) -> Result<Vec<VmId>, FilesError> {
-        if self.looked.is_some_and(|looked| clock.at.saturating_sub(looked) < LOOK_EVERY) {
+    pub(super) fn look(
+        &mut self,
+        files: &impl SharedFiles,
+        node: &NodeName,
+        clock: Clock,
+    ) -> Result<Vec<VmId>, FilesError> {
+        if self
+            .looked
+            .is_some_and(|looked| clock.at.saturating_sub(looked) < LOOK_EVERY)
+        {
             return Ok(Vec::new());
         }
         let (missing, litter) = (missing(files)?, litter(files)?);
@@ -107,7 +120,8 @@ fn sweep_alone(
     if !is_due(files, clock.now)? {
         return Ok(Vec::new());
     }
-    let reports: BTreeMap<NodeName, Option<AgentReport>> = AgentReport::read_all(files)?.into_iter().collect();
+    let reports: BTreeMap<NodeName, Option<AgentReport>> =
+        AgentReport::read_all(files)?.into_iter().collect();
     let nodes = files.list("nodes")?;
     let is_node = |name: &NodeName| nodes.iter().any(|node| node == name.as_str());
     let lives = |owner: &NodeName| {
@@ -121,8 +135,14 @@ fn sweep_alone(
     for path in &leftover.litter {
         files.remove(path)?;
     }
-    let text = serde_json::to_string(&Swept { at: clock.now, by: node.clone() });
-    files.replace(&marker(), &text.map_err(|e| FilesError::Failed(e.to_string()))?)?;
+    let text = serde_json::to_string(&Swept {
+        at: clock.now,
+        by: node.clone(),
+    });
+    files.replace(
+        &marker(),
+        &text.map_err(|e| FilesError::Failed(e.to_string()))?,
+    )?;
     Ok(removed)
 }
 
@@ -131,7 +151,10 @@ fn sweep_alone(
 fn litter(files: &impl SharedFiles) -> Result<BTreeSet<String>, FilesError> {
     let mut found = BTreeSet::new();
     for directory in [SHARED, VMS, NODES] {
-        let names = files.list(directory)?.into_iter().filter(|name| name.contains(".tmp.") || name.starts_with(".fuse_hidden"));
+        let names = files
+            .list(directory)?
+            .into_iter()
+            .filter(|name| name.contains(".tmp.") || name.starts_with(".fuse_hidden"));
         found.extend(names.map(|name| format!("{directory}/{name}")));
     }
     Ok(found)
@@ -145,20 +168,27 @@ fn marker() -> String {
 fn is_due(files: &impl SharedFiles, now: Moment) -> Result<bool, FilesError> {
     let text = files.read_settled(&marker())?;
     let swept = text.and_then(|text| serde_json::from_str::<Swept>(&text).ok());
-    Ok(swept.is_none_or(|swept| swept.at > now + SWEEP_EVERY || now.since(swept.at) >= SWEEP_EVERY))
+    Ok(
+        swept
+            .is_none_or(|swept| swept.at > now + SWEEP_EVERY || now.since(swept.at) >= SWEEP_EVERY),
+    )
 }
 
 /// VMs that have facts but no configuration on any node.
 fn missing(files: &impl SharedFiles) -> Result<BTreeSet<VmId>, FilesError> {
     let vms = vms(files)?;
     let with_facts = files.list(VMS)?;
-    let ids = with_facts.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok());
+    let ids = with_facts
+        .iter()
+        .filter_map(|name| name.strip_suffix(".json")?.parse().ok());
     Ok(ids.filter(|vm| vms.get(*vm).is_none()).collect())
 }
 
 /// The list that pmxcfs itself keeps: one state of the whole tree, in which a VM that moves is always somewhere.
 fn vms(files: &impl SharedFiles) -> Result<VmList, FilesError> {
-    let text = files.read(".vmlist")?.ok_or_else(|| FilesError::NotMounted("/etc/pve/.vmlist is missing".to_owned()))?;
+    let text = files
+        .read(".vmlist")?
+        .ok_or_else(|| FilesError::NotMounted("/etc/pve/.vmlist is missing".to_owned()))?;
     serde_json::from_str(&text).map_err(|e| FilesError::Failed(format!("/etc/pve/.vmlist: {e}")))
 }
 
@@ -170,7 +200,9 @@ fn remove(
 ) -> Result<Vec<VmId>, FilesError> {
     let mut removed = Vec::new();
     for vm in gone {
-        let Ok(Some(facts)) = VmFacts::read(files, *vm) else { continue };
+        let Ok(Some(facts)) = VmFacts::read(files, *vm) else {
+            continue;
+        };
         if chosen(&facts.owner) && vms(files)?.get(*vm).is_none() {
             files.remove(&facts_path(*vm))?;
             removed.push(*vm);
@@ -178,4 +210,3 @@ fn remove(
     }
     Ok(removed)
 }
-

@@ -25,7 +25,10 @@ pub struct Lock {
 impl Lock {
     /// The lock `name`, not held yet.
     pub fn new(name: &str) -> Self {
-        Self { path: format!("priv/lock/vm-autoscale-{name}"), until: None }
+        Self {
+            path: format!("priv/lock/vm-autoscale-{name}"),
+            until: None,
+        }
     }
 
     /// Tries once to take it. `at` is the time now, since the process began.
@@ -48,7 +51,12 @@ impl Lock {
     ///
     /// # Errors
     /// The shared files refused: it counts as held until its time is over.
-    pub fn keep(&mut self, files: &impl SharedFiles, at: Duration, now: Moment) -> Result<bool, FilesError> {
+    pub fn keep(
+        &mut self,
+        files: &impl SharedFiles,
+        at: Duration,
+        now: Moment,
+    ) -> Result<bool, FilesError> {
         if !self.is_held(at) {
             return Ok(false);
         }

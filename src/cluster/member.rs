@@ -38,9 +38,16 @@ impl Seen {
     pub fn all(snapshot: &Snapshot) -> BTreeMap<VmId, Self> {
         let seen = |vm: &VmView| {
             let free = vm.owner == snapshot.node && vm.power == Power::Running && vm.lock.is_none();
-            Self { owner: vm.owner.clone(), free }
+            Self {
+                owner: vm.owner.clone(),
+                free,
+            }
         };
-        snapshot.vms.iter().map(|(id, vm)| (*id, seen(vm))).collect()
+        snapshot
+            .vms
+            .iter()
+            .map(|(id, vm)| (*id, seen(vm)))
+            .collect()
     }
 }
 
@@ -108,7 +115,12 @@ impl View {
             let comes_back = arrival.from == snapshot.node;
             // What this node itself remembers of its VMs is younger than what it wrote down for the others.
             if !(comes_back && memory.of_vm(arrival.vm).is_some()) {
-                memory.take_over(arrival.vm, arrival.learned.clone(), arrival.written, snapshot.at);
+                memory.take_over(
+                    arrival.vm,
+                    arrival.learned.clone(),
+                    arrival.written,
+                    snapshot.at,
+                );
             }
         }
         if snapshot.cluster.pause.is_none() {
@@ -168,26 +180,46 @@ impl Member {
     /// It cannot be told whether anything may be changed: then nothing may.
     pub fn round(&mut self, files: &impl SharedFiles, round: Round) -> Result<View, FilesError> {
         for note in round.notes {
-            self.unwritten.entry(note.done.change.vm).or_default().take(note);
+            self.unwritten
+                .entry(note.done.change.vm)
+                .or_default()
+                .take(note);
         }
-        if self.last_round.is_some_and(|last| round.at.saturating_sub(last) > GAP) {
+        if self
+            .last_round
+            .is_some_and(|last| round.at.saturating_sub(last) > GAP)
+        {
             self.own.clear();
         }
         self.last_round = Some(round.at);
-        let clock = Clock { at: round.at, now: round.now };
-        let mut view = View { ha: HaStatus::read(files)?, pause: self.look_for_pause(files)?, ..View::default() };
+        let clock = Clock {
+            at: round.at,
+            now: round.now,
+        };
+        let mut view = View {
+            ha: HaStatus::read(files)?,
+            pause: self.look_for_pause(files)?,
+            ..View::default()
+        };
         let node = self.node.clone();
-        self.own.retain(|vm, _| round.vms.get(vm).is_some_and(|seen| seen.owner == node));
+        self.own
+            .retain(|vm, _| round.vms.get(vm).is_some_and(|seen| seen.owner == node));
         if round.quorate {
             self.write_down(files, clock, &round.vms);
         }
-        for (vm, seen) in round.vms.iter().filter(|(_, seen)| seen.owner == node && seen.free) {
+        for (vm, seen) in round
+            .vms
+            .iter()
+            .filter(|(_, seen)| seen.owner == node && seen.free)
+        {
             if let Some(hold) = self.stand(files, *vm, seen, clock, round.quorate, &mut view) {
                 view.holds.insert(*vm, hold);
             }
         }
         if round.quorate {
-            view.problem = self.housekeeping(files, round.report, clock, &mut view.cleared).err();
+            view.problem = self
+                .housekeeping(files, round.report, clock, &mut view.cleared)
+                .err();
         }
         Ok(view)
     }
@@ -198,13 +230,20 @@ impl Member {
     /// The shared files refused.
     pub fn stop(&mut self, files: &impl SharedFiles, round: Round) -> Result<(), FilesError> {
         for note in round.notes {
-            self.unwritten.entry(note.done.change.vm).or_default().take(note);
+            self.unwritten
+                .entry(note.done.change.vm)
+                .or_default()
+                .take(note);
         }
-        let clock = Clock { at: round.at, now: round.now };
+        let clock = Clock {
+            at: round.at,
+            now: round.now,
+        };
         self.write_down(files, clock, &round.vms);
         let mut report = round.report;
         report.running = false;
-        self.reporter.tell(files, &self.node, report, clock.at, clock.now)
+        self.reporter
+            .tell(files, &self.node, report, clock.at, clock.now)
     }
 
     /// The order to change nothing. It counts as taken back only when two looks in a row did not find it, since a file
@@ -235,18 +274,29 @@ impl Member {
                 Ok(arrival) => view.arrivals.extend(arrival),
                 Err(why) => {
                     self.own.remove(&vm);
-                    return Some(Hold::HandOver { why: why.to_string() });
+                    return Some(Hold::HandOver {
+                        why: why.to_string(),
+                    });
                 }
             }
         }
         if !self.own.contains_key(&vm) {
-            return Some(Hold::HandOver { why: "its shared facts were not read yet".to_owned() });
+            return Some(Hold::HandOver {
+                why: "its shared facts were not read yet".to_owned(),
+            });
         }
-        self.unwritten.contains_key(&vm).then(|| Hold::HandOver { why: "its last change is not written down yet".to_owned() })
+        self.unwritten.contains_key(&vm).then(|| Hold::HandOver {
+            why: "its last change is not written down yet".to_owned(),
+        })
     }
 
     /// Reads the facts of a VM that is here, and makes them ours if they are not.
-    fn adopt(&mut self, files: &impl SharedFiles, vm: VmId, clock: Clock) -> Result<Option<Arrival>, Withheld> {
+    fn adopt(
+        &mut self,
+        files: &impl SharedFiles,
+        vm: VmId,
+        clock: Clock,
+    ) -> Result<Option<Arrival>, Withheld> {
         let known = self.own.remove(&vm);
         let was_own = known.is_some();
         let known = known.and_then(|own| own.facts);
@@ -272,7 +322,13 @@ impl Member {
                 (Some(facts), Some(arrival))
             }
         };
-        self.own.insert(vm, Own { facts, read: clock.at });
+        self.own.insert(
+            vm,
+            Own {
+                facts,
+                read: clock.at,
+            },
+        );
         Ok(arrival)
     }
 
@@ -285,13 +341,23 @@ impl Member {
                 Ok(()) => {
                     self.unwritten.remove(&vm);
                 }
-                Err(why) => tracing::debug!("VM {vm}: its last change is not written down yet: {why}"),
+                Err(why) => {
+                    tracing::debug!("VM {vm}: its last change is not written down yet: {why}")
+                }
             }
         }
     }
 
-    fn write_down_one(&mut self, files: &impl SharedFiles, vm: VmId, clock: Clock, here: bool) -> Result<(), Withheld> {
-        let Some(mut facts) = VmFacts::read(files, vm)? else { return Ok(()) };
+    fn write_down_one(
+        &mut self,
+        files: &impl SharedFiles,
+        vm: VmId,
+        clock: Clock,
+        here: bool,
+    ) -> Result<(), Withheld> {
+        let Some(mut facts) = VmFacts::read(files, vm)? else {
+            return Ok(());
+        };
         if facts.owner != self.node {
             if !here {
                 return Ok(());
@@ -306,7 +372,10 @@ impl Member {
         }
         facts.write(files, vm)?;
         if let Some(own) = self.own.get_mut(&vm) {
-            *own = Own { facts: Some(facts), read: clock.at };
+            *own = Own {
+                facts: Some(facts),
+                read: clock.at,
+            };
         }
         Ok(())
     }
@@ -318,7 +387,8 @@ impl Member {
         clock: Clock,
         cleared: &mut Vec<VmId>,
     ) -> Result<(), FilesError> {
-        self.reporter.tell(files, &self.node, report, clock.at, clock.now)?;
+        self.reporter
+            .tell(files, &self.node, report, clock.at, clock.now)?;
         *cleared = self.janitor.look(files, &self.node, clock)?;
         Ok(())
     }
@@ -326,13 +396,19 @@ impl Member {
 
 impl Unwritten {
     fn take(&mut self, note: Note) {
-        self.done.insert(note.done.change.lever.resource(), note.done);
+        self.done
+            .insert(note.done.change.lever.resource(), note.done);
         self.learned = note.learned;
     }
 }
 
 impl Arrival {
     fn of(vm: VmId, facts: &VmFacts) -> Self {
-        Self { vm, from: facts.owner.clone(), learned: facts.learned(), written: facts.written }
+        Self {
+            vm,
+            from: facts.owner.clone(),
+            learned: facts.learned(),
+            written: facts.written,
+        }
     }
 }

@@ -31,12 +31,19 @@ impl Mounted {
 
     /// What a failed change of `path` means.
     fn refused(&self, path: &str, error: &io::Error) -> FilesError {
-        kind(error).unwrap_or_else(|| FilesError::Failed(format!("{}: {error}", self.at(path).display())))
+        kind(error)
+            .unwrap_or_else(|| FilesError::Failed(format!("{}: {error}", self.at(path).display())))
     }
 
     /// Sets both times, as PVE does (utime 0, at): asked for one alone, libfuse 2 does nothing and reports success.
     fn utime(&self, path: &str, at: TimeSpec) -> Result<(), Errno> {
-        utimensat(AT_FDCWD, &self.at(path), &TimeSpec::new(0, 0), &at, UtimensatFlags::FollowSymlink)
+        utimensat(
+            AT_FDCWD,
+            &self.at(path),
+            &TimeSpec::new(0, 0),
+            &at,
+            UtimensatFlags::FollowSymlink,
+        )
     }
 }
 
@@ -45,7 +52,9 @@ fn kind(error: &io::Error) -> Option<FilesError> {
     match Errno::from_raw(error.raw_os_error()?) {
         Errno::EACCES | Errno::EPERM | Errno::EROFS => Some(FilesError::NoQuorum),
         Errno::EBUSY => Some(FilesError::Busy),
-        Errno::ENOTCONN => Some(FilesError::NotMounted("/etc/pve: pmxcfs has gone away".to_owned())),
+        Errno::ENOTCONN => Some(FilesError::NotMounted(
+            "/etc/pve: pmxcfs has gone away".to_owned(),
+        )),
         _ => None,
     }
 }
@@ -54,7 +63,9 @@ impl From<PmxcfsError> for FilesError {
     fn from(error: PmxcfsError) -> Self {
         match &error {
             PmxcfsError::NotMounted { .. } => Self::NotMounted(error.to_string()),
-            PmxcfsError::Write { error: io, .. } => kind(io).unwrap_or_else(|| Self::Failed(error.to_string())),
+            PmxcfsError::Write { error: io, .. } => {
+                kind(io).unwrap_or_else(|| Self::Failed(error.to_string()))
+            }
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -76,13 +87,20 @@ impl SharedFiles for Mounted {
             Err(e) => return Err(self.refused(directory, &e)),
         };
         // A name that is no UTF-8 is none of ours.
-        let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         names.sort();
         Ok(names)
     }
 
     fn replace(&self, path: &str, text: &str) -> Result<(), FilesError> {
-        Ok(pmxcfs::replace(&self.layout, &self.at(path), text.as_bytes())?)
+        Ok(pmxcfs::replace(
+            &self.layout,
+            &self.at(path),
+            text.as_bytes(),
+        )?)
     }
 
     fn remove(&self, path: &str) -> Result<bool, FilesError> {
@@ -94,9 +112,10 @@ impl SharedFiles for Mounted {
         pmxcfs::check_mounted(&self.layout)?;
         let full = self.at(path);
         let made = match fs::create_dir(&full) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                full.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir(&full))
-            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => full
+                .parent()
+                .map_or(Ok(()), fs::create_dir_all)
+                .and_then(|()| fs::create_dir(&full)),
             made => made,
         };
         match made {

@@ -15,7 +15,12 @@ const REASON_MAX: usize = 200;
 impl Pause {
     /// An order given now by `by`.
     pub fn new(by: &str, since: Moment, reason: &str, cluster: bool) -> Self {
-        Self { by: sanitize(by, 64), since, reason: sanitize(reason, REASON_MAX), cluster }
+        Self {
+            by: sanitize(by, 64),
+            since,
+            reason: sanitize(reason, REASON_MAX),
+            cluster,
+        }
     }
 }
 
@@ -25,7 +30,10 @@ impl Pause {
 /// It cannot be told whether there is one.
 pub fn for_cluster(files: &impl SharedFiles) -> Result<Option<Pause>, FilesError> {
     let text = files.read(PAUSE)?;
-    Ok(text.map(|text| Pause { cluster: true, ..understood(&text, "/etc/pve/vm-autoscale/pause") }))
+    Ok(text.map(|text| Pause {
+        cluster: true,
+        ..understood(&text, "/etc/pve/vm-autoscale/pause")
+    }))
 }
 
 /// Gives the order to the whole cluster.
@@ -51,7 +59,10 @@ pub fn resume_cluster(files: &impl SharedFiles) -> Result<bool, FilesError> {
 /// It cannot be told whether there is one.
 pub fn for_node(path: &Path) -> io::Result<Option<Pause>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(Pause { cluster: false, ..understood(&text, &path.display().to_string()) })),
+        Ok(text) => Ok(Some(Pause {
+            cluster: false,
+            ..understood(&text, &path.display().to_string())
+        })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
@@ -93,10 +104,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pause.json");
         assert_eq!(for_node(&path).unwrap(), None);
-        let order = Pause::new("root@pam", Moment::from_millis(1_800_000_000_000), "maintenance\u{1b}[2J", false);
+        let order = Pause::new(
+            "root@pam",
+            Moment::from_millis(1_800_000_000_000),
+            "maintenance\u{1b}[2J",
+            false,
+        );
         pause_node(&path, &order).unwrap();
         let seen = for_node(&path).unwrap().unwrap();
-        assert_eq!((seen.by.as_str(), seen.reason.as_str()), ("root@pam", "maintenance?[2J"));
+        assert_eq!(
+            (seen.by.as_str(), seen.reason.as_str()),
+            ("root@pam", "maintenance?[2J")
+        );
         assert!(resume_node(&path).unwrap());
         assert!(!resume_node(&path).unwrap(), "nothing is left to take back");
         assert_eq!(for_node(&path).unwrap(), None);
@@ -108,7 +127,10 @@ mod tests {
         let path = dir.path().join("pause.json");
         for text in ["", "{\"by\": ", "touched by hand"] {
             std::fs::write(&path, text).unwrap();
-            assert!(for_node(&path).unwrap().unwrap().by.contains("pause.json"), "{text:?}");
+            assert!(
+                for_node(&path).unwrap().unwrap().by.contains("pause.json"),
+                "{text:?}"
+            );
         }
     }
 }

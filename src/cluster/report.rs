@@ -59,7 +59,9 @@ impl AgentReport {
     pub fn read_all(files: &impl SharedFiles) -> Result<Vec<(NodeName, Option<Self>)>, FilesError> {
         let mut reports = Vec::new();
         for name in files.list(NODES)? {
-            let Some(Ok(node)) = name.strip_suffix(".json").map(str::parse::<NodeName>) else { continue };
+            let Some(Ok(node)) = name.strip_suffix(".json").map(str::parse::<NodeName>) else {
+                continue;
+            };
             if let Some(text) = files.read_settled(&report_path(&node))? {
                 reports.push((node, serde_json::from_str(&text).ok()));
             }

@@ -3,13 +3,16 @@
 //!
 //! A finding is reported once, for the section that wrote one of the values, not again for all that inherit them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::fault::Place;
 use super::file::File;
+use super::report::Report;
 use super::resolve::{Effective, Origin, Resolved};
-use super::section::{Report, Written, WrittenList};
+use super::section::{Written, WrittenList};
 use super::settings::{CpuMethod, MemoryMethod};
+use super::units::Scalar;
 use crate::domain::{Cores, Mib, Percent, VmId};
 
 /// A band between low and high that is narrower than this makes sizes go up and down.
@@ -178,7 +181,7 @@ pub(super) fn warnings(resolved: &Resolved, owner: &str, report: &Report) {
         "with memory modules a VM never has less than 1GiB".to_owned(),
         "write 1GiB or more, or use the method balloon",
     );
-    let whole = |cores: Cores| cores.as_milli() % 1000 == 0;
+    let whole = |cores: Cores| cores.as_milli().is_multiple_of(1000);
     warn(
         cpu.method == CpuMethod::Vcpus && !(whole(cpu.min) && whole(cpu.max)),
         &["cpu.min", "cpu.max", "cpu.method"],
@@ -207,29 +210,16 @@ pub(super) fn warnings(resolved: &Resolved, owner: &str, report: &Report) {
 
 /// Reports contradictions between the lists of `select` and the sections of `vms`. Excluding wins, so none is a fault.
 pub(super) fn selection(file: &File, report: &Report) {
-    let items = |list: &Option<WrittenList<VmId>>| {
-        list.as_ref()
-            .map(|list| list.value.clone())
-            .unwrap_or_default()
-    };
     let (vms, exclude) = (items(&file.select.vms), items(&file.select.exclude));
     let warn = |at: &Written<VmId>, message: String, hint: &str| {
         report.warn(at.place, &at.path, message, Some(hint.to_owned()));
     };
-    for list in [&vms, &exclude] {
-        for (n, item) in list.iter().enumerate() {
-            if list[..n].iter().any(|earlier| earlier.value == item.value) {
-                warn(
-                    item,
-                    format!("VM {} is listed twice", item.value),
-                    "remove one",
-                );
-            }
-        }
-    }
-    for item in &exclude {
+    repeated(vms, report);
+    repeated(exclude, report);
+    let selected: BTreeSet<VmId> = vms.iter().map(|vm| vm.value).collect();
+    for item in exclude {
         let id = item.value;
-        if vms.iter().any(|vm| vm.value == id) {
+        if selected.contains(&id) {
             let message = format!("VM {id} is selected and excluded; it is not managed");
             warn(item, message, "remove it from one of the lists");
         } else if file.vms.contains_key(&id) {
@@ -241,37 +231,41 @@ pub(super) fn selection(file: &File, report: &Report) {
 }
 
 fn tags(file: &File, report: &Report) {
-    let Some(list) = &file.select.tags else {
-        return;
-    };
-    let no_vms = file
-        .select
-        .vms
-        .as_ref()
-        .is_none_or(|vms| vms.value.is_empty());
-    if list.value.is_empty() && no_vms {
+    let tags = items(&file.select.tags);
+    repeated(tags, report);
+    if let Some(list) = &file.select.tags
+        && tags.is_empty()
+        && items(&file.select.vms).is_empty()
+    {
         let message = "no tag and no VM selects anything: nothing is managed".to_owned();
         report.warn(list.place, &list.path, message, None);
     }
-    for (n, tag) in list.value.iter().enumerate() {
+    let all: BTreeSet<&str> = tags.iter().map(|tag| tag.value.0.as_str()).collect();
+    for tag in tags {
         let text = &tag.value.0;
-        for other in list.value.iter().map(|other| &other.value.0) {
-            if text
-                .strip_prefix(other.as_str())
-                .is_some_and(|rest| rest.starts_with('-'))
-            {
-                let message = format!("{text:?} also reads as {other:?} with a profile");
-                let hint = format!("name it so that it does not begin with \"{other}-\"");
-                report.warn(tag.place, &tag.path, message, Some(hint));
-            }
+        let mut prefixes = text.match_indices('-').map(|(end, _)| &text[..end]);
+        if let Some(other) = prefixes.find(|prefix| all.contains(prefix)) {
+            let message = format!("{text:?} also reads as {other:?} with a profile");
+            let hint = format!("name it so that it does not begin with \"{other}-\"");
+            report.warn(tag.place, &tag.path, message, Some(hint));
         }
-        if list.value[..n]
-            .iter()
-            .any(|earlier| earlier.value == tag.value)
-        {
-            let message = format!("{text:?} is listed twice");
-            report.warn(tag.place, &tag.path, message, Some("remove one".to_owned()));
-        }
+    }
+}
+
+fn items<T>(list: &Option<WrittenList<T>>) -> &[Written<T>] {
+    list.as_ref().map_or(&[], |list| &list.value)
+}
+
+fn repeated<T: Scalar + Ord>(list: &[Written<T>], report: &Report) {
+    let mut seen = BTreeSet::new();
+    for item in list.iter().filter(|item| !seen.insert(&item.value)) {
+        let message = format!("{} is listed twice", item.value.show());
+        report.warn(
+            item.place,
+            &item.path,
+            message,
+            Some("remove one".to_owned()),
+        );
     }
 }
 

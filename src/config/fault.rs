@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::domain::sanitize;
 
 /// More faults than this are counted, not shown.
-const SHOWN: usize = 50;
+pub const SHOWN: usize = 50;
 /// More characters of a source line than this are not shown.
 const LINE_WIDTH: usize = 100;
 
@@ -95,7 +95,7 @@ impl Source {
         if self.hidden.iter().any(|lines| lines.contains(&place.line)) {
             return None;
         }
-        let line = self.text.lines().nth(place.line.checked_sub(1)?)?;
+        let line = lines(&self.text).nth(place.line.checked_sub(1)?)?;
         let column = place.column.saturating_sub(1);
         let skip = column.saturating_sub(LINE_WIDTH / 2);
         let shown: String = line
@@ -106,6 +106,15 @@ impl Source {
         let shown = sanitize(shown.trim_end(), LINE_WIDTH);
         Some((shown, " ".repeat(column - skip)))
     }
+}
+
+/// The lines of a text as YAML counts them: a lone carriage return ends one, too.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let ended = ["\r\n", "\n", "\r"]
+        .into_iter()
+        .find_map(|end| text.strip_suffix(end));
+    let lines = ended.unwrap_or(text).split("\r\n");
+    lines.flat_map(|part| part.split(['\n', '\r']))
 }
 
 /// A configuration file that cannot be used. Prints one line a fault, safe for the journal.

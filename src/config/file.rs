@@ -5,9 +5,11 @@ use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::form::Known;
 use super::notify;
 use super::parse;
-use super::section::{Report, Section, Written, WrittenList};
+use super::report::Report;
+use super::section::{Section, Written, WrittenList};
 use super::settings::{CpuMethod, MemoryMethod, Mode, PolicyKind};
 use super::units::{Choice, ProfileName, Scalar, Tag};
 use crate::domain::{Cores, Mib, Percent, VmId};
@@ -23,6 +25,10 @@ const MEMORY: RangeInclusive<Mib> = Mib(16)..=Mib::gib(4096);
 const RESERVE: RangeInclusive<Mib> = Mib::ZERO..=Mib::gib(4096);
 const SHARE: RangeInclusive<Percent> = Percent::whole(0)..=Percent::whole(100);
 const PRIORITY: RangeInclusive<u32> = 0..=1000;
+
+/// Each VM's section is resolved over each profile, so their number has an end; a Proxmox VE cluster is smaller.
+const PROFILES: usize = 64;
+const VMS: usize = 4096;
 
 impl Choice for Mode {
     const WORDS: &'static [(&'static str, Self)] = &[
@@ -63,6 +69,7 @@ pub(super) struct File {
     pub(super) profiles: BTreeMap<String, Layer>,
     pub(super) vms: BTreeMap<VmId, VmLayer>,
     pub(super) host: Host,
+    pub(super) notify: crate::notify::Settings,
 }
 
 #[derive(Debug, Clone)]
@@ -125,7 +132,7 @@ pub(super) fn read(mut root: Section<'_>) -> File {
         check_interval: root.ranged("check_interval", INTERVAL),
         select: select(root.section("select")),
         profiles: root
-            .entries::<ProfileName>("profiles", "NAME")
+            .entries::<ProfileName>("profiles", "NAME", PROFILES)
             .into_iter()
             .map(|(name, mut section)| {
                 let layer = layer(&mut section);
@@ -134,13 +141,13 @@ pub(super) fn read(mut root: Section<'_>) -> File {
             })
             .collect(),
         vms: root
-            .entries::<VmId>("vms", "VMID")
+            .entries::<VmId>("vms", "VMID", VMS)
             .into_iter()
             .map(|(id, section)| (id.value, vm(section)))
             .collect(),
         host: host(root.section("host")),
+        notify: notify::read(root.section("notify")),
     };
-    notify::read(root.section("notify"));
     root.finish();
     file
 }
@@ -209,12 +216,17 @@ fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar>(
     resource
 }
 
+/// A file in which no section is missing that some of the keys stand in.
+const EVERY_SECTION: &str = "{profiles: {default: {}}, vms: {100: {}}, notify: {channels: {a: {type: gotify, token: {}}, \
+    b: {type: smtp, password: {}}, c: {type: webhook, url: {}, headers: {x: {}}, fields: {x: {}}}, d: {type: pve}, \
+    e: {type: command}}, heartbeat: {url: {}}}}";
+
 /// Every key that the file may have, and what it expects: `profiles.NAME.cpu.max` → `a number of cores …`.
-pub fn known_keys() -> &'static BTreeMap<String, String> {
-    static KEYS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+pub fn known_keys() -> &'static BTreeMap<String, Known> {
+    static KEYS: OnceLock<BTreeMap<String, Known>> = OnceLock::new();
     KEYS.get_or_init(|| {
         let report = Report::default();
-        if let Some(node) = parse::tree("{profiles: {default: {}}, vms: {100: {}}}", &report) {
+        if let Some(node) = parse::tree(EVERY_SECTION, &report) {
             read(Section::root(&node, &report));
         }
         report.keys()

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::fault::{Fault, Invalid, LoadError, Place, Source};
 use super::parse;
+use super::report::Report;
 use super::resolve::{self, Provenance};
-use super::section::{Report, Section};
+use super::section::Section;
 use super::settings::Settings;
 
 /// A larger file is refused: a thousand VMs with a section each need a tenth of it.

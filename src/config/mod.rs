@@ -7,16 +7,19 @@
 mod check;
 mod fault;
 mod file;
+mod form;
 mod load;
 mod notify;
 mod parse;
+mod report;
 mod resolve;
 mod section;
 mod settings;
 mod units;
 
-pub use fault::{Fault, Invalid, LoadError, Place, Source};
+pub use fault::{Fault, Invalid, LoadError, Place, SHOWN, Source};
 pub use file::known_keys;
+pub use form::{Form, Known, ValueForm};
 pub use load::{Loaded, load, read};
 pub use resolve::{Effective, NoProfile, Origin, Provenance};
 pub use settings::{

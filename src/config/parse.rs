@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::fault::Place;
-use super::section::Report;
+use super::report::Report;
 
 /// Deeper nesting than this is refused: the schema needs six levels.
 const MAX_DEPTH: usize = 32;
@@ -76,8 +76,7 @@ pub(super) fn tree(text: &str, report: &Report) -> Option<Node> {
             Ok((event, span)) => builder.take(event, span)?,
             Err(error) => {
                 let (message, hint) = explain(&error);
-                let place = within(text, place(*error.marker()));
-                report.syntax(place, message, hint);
+                report.syntax(place(*error.marker()), message, hint);
                 return None;
             }
         }
@@ -328,17 +327,6 @@ fn place(marker: granit_parser::Marker) -> Place {
     Place {
         line: marker.line(),
         column: marker.col() + 1,
-    }
-}
-
-/// An error at the end of the text is shown on its last line, not on the one that would follow.
-fn within(text: &str, place: Place) -> Place {
-    match text.lines().count().max(1) {
-        last if place.line > last => Place {
-            line: last,
-            column: text.lines().last().map_or(0, |line| line.chars().count()) + 1,
-        },
-        _ => place,
     }
 }
 

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::check;
 use super::fault::Place;
 use super::file::{File, Layer, VmLayer};
-use super::section::{Report, Written, WrittenList};
+use super::report::Report;
+use super::section::{Written, WrittenList};
 use super::settings::{
     Cooldown, CpuSettings, HostLimits, MemorySettings, ResourceSettings, Select, Settings, VmEntry,
     VmSettings,
@@ -26,6 +27,8 @@ pub(super) const DEFAULT: &str = "default";
 pub enum Origin {
     /// Nobody wrote it.
     BuiltIn,
+    /// The VM's tag picked it.
+    Tag,
     /// It stands in the file.
     File {
         /// The key: `profiles.big.cpu.max`.
@@ -40,6 +43,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn => f.pad("built-in default"),
+            Self::Tag => f.pad("its tag"),
             Self::File { path, place } => f.pad(&format!("{path}, line {}", place.line)),
         }
     }
@@ -90,10 +94,14 @@ impl Provenance {
         if profile != DEFAULT && !self.file.profiles.contains_key(profile) {
             return Err(NoProfile(profile.to_owned()));
         }
+        let from = match (written, tagged) {
+            (None, Some(_)) => Origin::Tag,
+            _ => origin(written),
+        };
         let mut all = vec![Effective {
             key: "profile".to_owned(),
             value: profile.to_owned(),
-            from: origin(written),
+            from,
         }];
         all.extend(resolve(&self.file, profile, own.map(|vm| &vm.layer)).trace);
         Ok(all)
@@ -140,6 +148,7 @@ pub(super) fn settings(file: File, report: &Report) -> (Settings, Provenance) {
                 built_in.host.reserve_memory,
             ),
         },
+        notify: file.notify.clone(),
     };
     check::selection(&file, report);
     let node = node.trace;

@@ -5,24 +5,21 @@
 //! let method = section.value::<MemoryMethod>("method");
 //! let tags = section.list::<Tag>("tags");                      // Option<WrittenList<Tag>>
 //! let cooldown = section.section("cooldown");                  // empty if the file has none
-//! for (name, profile) in section.entries::<ProfileName>("profiles", "NAME") { … }
+//! for (name, profile) in section.entries::<ProfileName>("profiles", "NAME", 64) { … }
 //! section.finish();                                            // whatever nobody asked for is a fault
 //! ```
 //!
 //! A fault never stops the reading: the key then counts as not written, and the next one is read. A section or list
 //! with nothing behind its colon is empty, since people comment out all children of a key.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::fault::{Fault, Place, Source};
+use super::fault::Place;
+use super::form::{Form, Known};
 use super::parse::{Entry, Node, Value};
-use super::units::{Scalar, nearest};
+use super::report::{QUOTE, Report, Unknown};
+use super::units::Scalar;
 use crate::domain::sanitize;
-
-/// The longest piece of the file that a message quotes.
-const QUOTE: usize = 60;
 
 /// A value that stands in the file, and where.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,162 +32,10 @@ pub(super) struct Written<T> {
 /// A list that stands in the file, and where each item does.
 pub(super) type WrittenList<T> = Written<Vec<Written<T>>>;
 
-/// What was found while reading a file.
-#[derive(Default)]
-pub(super) struct Report {
-    faults: RefCell<Vec<Fault>>,
-    warnings: RefCell<Vec<Fault>>,
-    unknown: RefCell<Vec<Unknown>>,
-    keys: RefCell<BTreeMap<String, String>>,
-    hidden: RefCell<Vec<RangeInclusive<usize>>>,
-    broken: RefCell<Option<usize>>,
-}
-
-/// A key that nobody asked for. Its hint waits until all known keys are known.
-struct Unknown {
-    place: Place,
-    path: String,
-    /// The section's path with placeholders.
-    pattern: String,
-    key: String,
-    siblings: Vec<&'static str>,
-    secret: bool,
-}
-
-/// What a reading ended with.
-pub(super) struct Found {
-    pub(super) faults: Vec<Fault>,
-    pub(super) warnings: Vec<Fault>,
-    pub(super) source: Source,
-}
-
-impl Report {
-    /// Something wrong.
-    pub(super) fn fault(&self, place: Place, path: &str, message: &str, hint: Option<String>) {
-        self.faults.borrow_mut().push(Fault {
-            place,
-            path: path.to_owned(),
-            message: message.to_owned(),
-            hint,
-        });
-    }
-
-    /// Whether a fault was found at `key` of the section whose path and dot are `owner`.
-    pub(super) fn is_at_fault(&self, owner: &str, key: &str) -> bool {
-        let faults = self.faults.borrow();
-        let mut paths = faults.iter().map(|fault| fault.path.strip_prefix(owner));
-        paths.any(|rest| rest == Some(key))
-    }
-
-    /// Something valid that is probably not meant so.
-    pub(super) fn warn(&self, place: Place, path: &str, message: String, hint: Option<String>) {
-        self.warnings.borrow_mut().push(Fault {
-            place,
-            path: path.to_owned(),
-            message,
-            hint,
-        });
-    }
-
-    /// The text cannot be read beyond `place`.
-    pub(super) fn syntax(&self, place: Place, message: String, hint: Option<&str>) {
-        *self.broken.borrow_mut() = Some(place.line);
-        self.fault(place, "", &message, hint.map(str::to_owned));
-    }
-
-    /// A key that stands twice in one mapping.
-    pub(super) fn duplicate(&self, place: Place, key: &str, first: usize) {
-        // A key that no section knows could be anything, also a secret in a wrong place.
-        let known = super::file::known_keys();
-        let named = known.keys().any(|path| last(path) == key) || key.parse::<u32>().is_ok();
-        let message = match named {
-            true => format!("duplicate key {key:?}, already on line {first}"),
-            false => format!("duplicate key, already on line {first}"),
-        };
-        self.fault(place, "", &message, None);
-    }
-
-    /// The known keys that were asked for so far, and what each expects.
-    pub(super) fn keys(&self) -> BTreeMap<String, String> {
-        self.keys.borrow().clone()
-    }
-
-    /// Everything that was found, in the order of the lines.
-    pub(super) fn finish(self, text: &str) -> Found {
-        let mut faults = self.faults.into_inner();
-        let unknown = self.unknown.into_inner();
-        if !unknown.is_empty() {
-            let keys = super::file::known_keys();
-            faults.extend(unknown.into_iter().map(|unknown| unknown.explain(&keys)));
-        }
-        faults.sort_by_key(|fault| fault.place);
-        let mut warnings = self.warnings.into_inner();
-        warnings.sort_by_key(|fault| fault.place);
-        let mut hidden = self.hidden.into_inner();
-        // Without a tree it is unknown where a secret section begins and ends.
-        if let Some(line) = self.broken.into_inner()
-            && text.lines().take(line).any(|line| line.contains("notify"))
-        {
-            hidden.push(1..=usize::MAX);
-        }
-        let source = Source::new(text, hidden);
-        Found {
-            faults,
-            warnings,
-            source,
-        }
-    }
-}
-
-impl Unknown {
-    fn explain(self, keys: &BTreeMap<String, String>) -> Fault {
-        let message = match self.secret {
-            true => "unknown key".to_owned(),
-            false => format!("unknown key {:?}", sanitize(&self.key, QUOTE)),
-        };
-        Fault {
-            hint: Some(self.hint(keys)),
-            place: self.place,
-            path: self.path,
-            message,
-        }
-    }
-
-    /// The key that was meant, the section that it belongs to, or all keys that are known here.
-    fn hint(&self, keys: &BTreeMap<String, String>) -> String {
-        let siblings = self.siblings.iter().copied();
-        if let Some(meant) = nearest(&self.key, siblings) {
-            return format!("did you mean {meant:?}?");
-        }
-        let prefix = match self.pattern.as_str() {
-            "" => String::new(),
-            pattern => format!("{pattern}."),
-        };
-        let parents = || {
-            let same = keys.keys().filter(|path| last(path) == self.key);
-            same.map(|path| path.rsplit_once('.').map_or("", |(parent, _)| parent))
-        };
-        let below: Vec<_> = parents().filter_map(|p| p.strip_prefix(&prefix)).collect();
-        if !below.is_empty() {
-            let sections: Vec<_> = below.iter().map(|p| format!("{p:?}")).collect();
-            let sections = sections.join(" or ");
-            return format!("it belongs under {sections}: check the indentation");
-        }
-        if let Some(parent) = parents().next() {
-            return match parent {
-                "" => "it belongs at the top level: check the indentation".to_owned(),
-                parent => format!("it belongs under {parent:?}"),
-            };
-        }
-        match self.siblings.is_empty() {
-            true => "this section has no keys".to_owned(),
-            false => format!("known here: {}", self.siblings.join(", ")),
-        }
-    }
-}
-
-fn last(path: &str) -> &str {
-    path.rsplit_once('.').map_or(path, |(_, key)| key)
+/// What stands behind a key that takes a value or a section.
+pub(super) enum Given<'a, T> {
+    Value(Written<T>),
+    Section(Section<'a>),
 }
 
 /// One mapping of the file. See the module's first lines.
@@ -223,15 +68,14 @@ impl<'a> Section<'a> {
     pub(super) fn secret(mut self) -> Self {
         self.secret = true;
         if let Some(end) = self.entries.iter().map(|entry| entry.value.end).max() {
-            let lines = self.place.line..=end;
-            self.report.hidden.borrow_mut().push(lines);
+            self.report.hide(self.place.line..=end);
         }
         self
     }
 
     /// The value of `key`, if it is written and right.
     pub(super) fn value<T: Scalar>(&mut self, key: &'static str) -> Option<Written<T>> {
-        let node = self.ask(key, T::expected())?;
+        let node = self.ask(key, T::expected(), Form::Value(T::form()))?;
         self.scalar(node, self.at(key), &T::expected())
     }
 
@@ -243,7 +87,7 @@ impl<'a> Section<'a> {
     ) -> Option<Written<T>> {
         let limits = format!("{} to {}", range.start().show(), range.end().show());
         let expected = format!("{}, {limits}", T::expected());
-        let node = self.ask(key, expected.clone())?;
+        let node = self.ask(key, expected.clone(), Form::Value(T::form()))?;
         let written: Written<T> = self.scalar(node, self.at(key), &expected)?;
         if range.contains(&written.value) {
             return Some(written);
@@ -257,7 +101,7 @@ impl<'a> Section<'a> {
     /// The items of the list `key` that are right, if it is written.
     pub(super) fn list<T: Scalar>(&mut self, key: &'static str) -> Option<WrittenList<T>> {
         let expected = format!("a list, each item {}", T::expected());
-        let node = self.ask(key, expected)?;
+        let node = self.ask(key, expected, Form::List(T::form()))?;
         let path = self.at(key);
         let items = match &node.value {
             Value::Null => &[][..],
@@ -283,29 +127,21 @@ impl<'a> Section<'a> {
 
     /// The section `key`, empty if it is not written.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
-        let node = self.ask(key, "a section".to_owned());
+        let node = self.ask(key, "a section".to_owned(), Form::Section);
         self.child(key, key, node)
     }
 
     /// The entries of the section `key`, each a section of its own under a name that is free to choose.
-    /// `placeholder` stands for that name in documentation.
+    /// `placeholder` stands for that name in documentation. More than `most` are a fault.
     pub(super) fn entries<K: Scalar>(
         &mut self,
         key: &'static str,
         placeholder: &str,
+        most: usize,
     ) -> Vec<(Written<K>, Section<'a>)> {
         let whole = self.section(key);
         let mut found = Vec::new();
-        for entry in whole.entries {
-            let name = Node {
-                place: entry.place,
-                end: entry.place.line,
-                value: Value::Scalar(entry.key.clone()),
-            };
-            let path = whole.path.clone();
-            let Some(name) = whole.scalar::<K>(&name, path, &K::expected()) else {
-                continue;
-            };
+        for (name, entry) in whole.names::<K>(most) {
             let mut child = whole.child(&name.value.show(), placeholder, Some(&entry.value));
             child.place = entry.place;
             found.push((name, child));
@@ -313,30 +149,100 @@ impl<'a> Section<'a> {
         found
     }
 
+    /// The entries whose name is right. More than `most` are a fault.
+    fn names<K: Scalar>(&self, most: usize) -> Vec<(Written<K>, &'a Entry)> {
+        if let Some(entry) = self.entries.get(most) {
+            let message = format!("more than {most} entries");
+            self.report.fault(entry.place, &self.path, &message, None);
+        }
+        let name = |entry: &'a Entry| {
+            let node = Node {
+                place: entry.place,
+                end: entry.place.line,
+                value: Value::Scalar(entry.key.clone()),
+            };
+            let name = self.scalar::<K>(&node, self.path.clone(), &K::expected())?;
+            Some((name, entry))
+        };
+        self.entries.iter().take(most).filter_map(name).collect()
+    }
+
+    /// The value of `key`, or the section there that says where the value is.
+    pub(super) fn value_or_section<T: Scalar>(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Given<'a, T>> {
+        let node = self.ask(key, T::expected(), Form::Value(T::form()))?;
+        self.given(node, key, key)
+    }
+
+    /// The entries of the section `key`, each a value or a section under a name that is free to choose.
+    pub(super) fn values_or_sections<K: Scalar, T: Scalar>(
+        &mut self,
+        key: &'static str,
+        placeholder: &str,
+        most: usize,
+    ) -> Vec<(K, Given<'a, T>)> {
+        let whole = self.section(key);
+        whole
+            .names::<K>(most)
+            .into_iter()
+            .filter_map(|(name, entry)| {
+                let given = whole.given(&entry.value, &name.value.show(), placeholder)?;
+                Some((name.value, given))
+            })
+            .collect()
+    }
+
+    fn given<T: Scalar>(
+        &self,
+        node: &'a Node,
+        key: &str,
+        placeholder: &str,
+    ) -> Option<Given<'a, T>> {
+        match &node.value {
+            Value::Map(_) => Some(Given::Section(self.child(key, placeholder, Some(node)))),
+            _ => self
+                .scalar(node, self.at(key), &T::expected())
+                .map(Given::Value),
+        }
+    }
+
+    /// Reports a fault of `key`, at its place if it is written, else at the section's. The first one of a key counts.
+    pub(super) fn fault(&self, key: &str, message: &str) {
+        if self.report.is_at_fault("", &self.at(key)) {
+            return;
+        }
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let place = entry.map_or(self.place, |entry| entry.value.place);
+        self.report.fault(place, &self.at(key), message, None);
+    }
+
+    /// Whether the section has no entries.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Reports every key that nobody asked for.
     pub(super) fn finish(self) {
-        let unknown = self
-            .entries
-            .iter()
-            .filter(|entry| !self.asked.contains(&entry.key.as_str()));
-        self.report
-            .unknown
-            .borrow_mut()
-            .extend(unknown.map(|entry| Unknown {
+        let unknown = |entry: &&Entry| !self.asked.contains(&entry.key.as_str());
+        for entry in self.entries.iter().filter(unknown) {
+            self.report.unknown(Unknown {
                 place: entry.place,
                 path: self.path.clone(),
                 pattern: self.pattern.clone(),
                 key: entry.key.clone(),
                 siblings: self.asked.clone(),
                 secret: self.secret,
-            }));
+            });
+        }
     }
 
     /// Notes that `key` is known, and finds it.
-    fn ask(&mut self, key: &'static str, expected: String) -> Option<&'a Node> {
+    fn ask(&mut self, key: &'static str, expects: String, form: Form) -> Option<&'a Node> {
         self.asked.push(key);
         let pattern = join(&self.pattern, key);
-        self.report.keys.borrow_mut().insert(pattern, expected);
+        self.report.known(pattern, Known { expects, form });
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(&entry.value)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::domain::{Cores, Mib, Percent, VmId};
+use crate::notify;
 
 /// Everything that the configuration says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub vms: BTreeMap<VmId, VmEntry>,
     /// What the node keeps for itself.
     pub host: HostLimits,
+    /// Who is told what, and how.
+    pub notify: notify::Settings,
 }
 
 /// Which VMs are managed.
@@ -196,6 +199,7 @@ impl Default for Settings {
                 max_memory: Percent::whole(90),
                 reserve_memory: Mib::gib(2),
             },
+            notify: notify::Settings::default(),
         }
     }
 }

@@ -7,12 +7,18 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
 
+use super::form::ValueForm;
 use crate::domain::{Cores, Mib, Percent, VmId};
 
 /// A value that stands as one scalar in the file.
 pub(super) trait Scalar: Sized {
     /// What is right here, with an example: `a size such as 4GiB`.
     fn expected() -> String;
+
+    /// What it looks like, for editors. `read` is what counts; this may let more pass, never less of what is usual.
+    fn form() -> ValueForm {
+        ValueForm::Text
+    }
 
     /// Reads the value.
     ///
@@ -39,6 +45,10 @@ impl<T: Choice> Scalar for T {
         }
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Words(T::WORDS.iter().map(|(word, _)| *word).collect())
+    }
+
     fn read(text: &str) -> Result<Self, Option<String>> {
         let find = |wanted: &str| T::WORDS.iter().find(|(word, _)| *word == wanted);
         find(text).map(|(_, value)| *value).ok_or_else(|| {
@@ -56,6 +66,10 @@ impl<T: Choice> Scalar for T {
 impl Scalar for Mib {
     fn expected() -> String {
         "a size such as 4GiB or 512MiB".to_owned()
+    }
+
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[0-9]+(\.[0-9]+)? ?[KkMmGgTt][Ii][Bb]$")
     }
 
     /// `512MiB`, `4GiB`, `1.5GiB`, `1TiB`: whole mebibytes. A bare number is refused, and so is `GB`, since people
@@ -101,6 +115,10 @@ impl Scalar for Duration {
         "a duration such as 5s, 5m or 1h30m".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[0-9].*[a-z]$")
+    }
+
     /// What jiff calls a friendly duration, without calendar units and sign: `500ms`, `5s`, `1h30m`, `1h 30m`.
     fn read(text: &str) -> Result<Self, Option<String>> {
         let hint = || match split_unit(text) {
@@ -130,6 +148,10 @@ impl Scalar for Percent {
         "a percentage such as 80%".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[0-9]+(\.[0-9]+)? ?%$")
+    }
+
     /// `80%`, `92.5%`; 0 to 100.
     fn read(text: &str) -> Result<Self, Option<String>> {
         text.parse().map_err(|_| match split_unit(text) {
@@ -151,6 +173,10 @@ impl Scalar for Cores {
         "a number of cores such as 4 or 0.5".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Number
+    }
+
     /// `4`, `0.5`; at most three decimals.
     fn read(text: &str) -> Result<Self, Option<String>> {
         let (number, unit) = split_unit(text).ok_or(None)?;
@@ -163,7 +189,8 @@ impl Scalar for Cores {
             _ => return Err(None),
         };
         let milli = cores * 1000.0;
-        if milli.fract() == 0.0 && milli <= f64::from(u32::MAX) {
+        // 64.108 × 1000 is not quite whole in binary.
+        if (milli - milli.round()).abs() < 1e-6 && milli <= f64::from(u32::MAX) {
             Ok(Self::from_f64(cores))
         } else {
             Err(None)
@@ -178,6 +205,10 @@ impl Scalar for Cores {
 impl Scalar for u32 {
     fn expected() -> String {
         "a whole number".to_owned()
+    }
+
+    fn form() -> ValueForm {
+        ValueForm::Number
     }
 
     fn read(text: &str) -> Result<Self, Option<String>> {
@@ -198,6 +229,10 @@ impl Scalar for VmId {
         "a VMID, 100 to 999999999".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Number
+    }
+
     fn read(text: &str) -> Result<Self, Option<String>> {
         text.parse().map_err(|_| None)
     }
@@ -208,12 +243,16 @@ impl Scalar for VmId {
 }
 
 /// A tag that opts a VM in. Kept in lower case, as PVE compares tags.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tag(pub(super) String);
 
 impl Scalar for Tag {
     fn expected() -> String {
         "a tag such as autoscale: letters, digits and _ - + ., not beginning with - + .".to_owned()
+    }
+
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[A-Za-z0-9_][A-Za-z0-9_+.-]*$")
     }
 
     /// PVE's own form: `[a-z0-9_][a-z0-9_\-\+\.]*`, in any case (`pve-common: JSONSchema.pm: PVE_TAG_RE`).
@@ -241,6 +280,10 @@ impl Scalar for ProfileName {
         "a name in lower case that fits in a tag: letters, digits and _ - + .".to_owned()
     }
 
+    fn form() -> ValueForm {
+        ValueForm::Pattern(r"^[a-z0-9_+.-]+$")
+    }
+
     fn read(text: &str) -> Result<Self, Option<String>> {
         if !text.is_empty() && text.bytes().all(is_tag_byte) {
             return Ok(Self(text.to_owned()));
@@ -259,17 +302,24 @@ fn is_tag_byte(b: u8) -> bool {
     matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'+' | b'.')
 }
 
-/// A plain decimal number and what follows it, spaces between them dropped.
+/// A plain decimal number below a trillion and what follows it, spaces between them dropped.
 fn split_unit(text: &str) -> Option<(f64, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
-    Some((number.parse().ok()?, unit.trim()))
+    let number = number.parse().ok().filter(|number| *number < 1e12)?;
+    Some((number, unit.trim()))
 }
+
+/// No word of the schema is longer than half of this.
+const WORD_MAX: usize = 40;
 
 /// The word that was probably meant: at most every third letter differs.
 pub(super) fn nearest<'w>(text: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    if text.len() > WORD_MAX {
+        return None;
+    }
     let far = (text.chars().count() / 3).max(1);
     words
         .into_iter()
@@ -362,5 +412,17 @@ mod tests {
             assert_eq!(Tag::read(bad), Err(None), "{bad:?}");
         }
         assert_eq!(hint::<ProfileName>("Big Ones"), "write big-ones");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_shown_reads_back_as_the_same(mib in 0..1_u64 << 22, milli in 0..4_096_000_u32, ms in 0..86_400_000_u64, part in 0..=10_000_u32) {
+            assert_eq!(Mib::read(&Mib(mib).show()), Ok(Mib(mib)));
+            assert_eq!(Cores::read(&Cores::milli(milli).show()), Ok(Cores::milli(milli)));
+            let duration = Duration::from_millis(ms);
+            assert_eq!(Duration::read(&duration.show()), Ok(duration));
+            let percent = Percent::from_fraction(f64::from(part) / 10_000.0);
+            assert_eq!(Percent::read(&percent.show()), Ok(percent));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::act::{Done, Executor, Report};
-use crate::config::{self, Selection, Settings};
+use crate::config::{self, Settings};
 use crate::decide::{self, Change, Memory, Plan};
 use crate::domain::{Moment, NodeName, Resource, VmId};
 use crate::observe::{Observer, Snapshot};
@@ -29,7 +29,10 @@ pub(super) struct Agent {
     memory: Memory,
     store: Store,
     executor: Executor,
-    reports: (mpsc::UnboundedSender<Report>, mpsc::UnboundedReceiver<Report>),
+    reports: (
+        mpsc::UnboundedSender<Report>,
+        mpsc::UnboundedReceiver<Report>,
+    ),
     /// Changes that are being carried out, by VM: how many are still to end.
     in_hand: BTreeMap<VmId, usize>,
     last: BTreeMap<(VmId, Resource), Done>,
@@ -45,11 +48,17 @@ impl Agent {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        let node = layout.node_name().map_err(|e| DaemonError::Node(e.to_string()))?;
+        let node = layout
+            .node_name()
+            .map_err(|e| DaemonError::Node(e.to_string()))?;
         let (store, memory) = Store::open(&layout);
         Ok(Self {
             observer: Observer::new(layout.clone(), node.clone()),
-            executor: Executor::new(layout.clone(), node.clone(), Qm::new(&layout, Limits::default())),
+            executor: Executor::new(
+                layout.clone(),
+                node.clone(),
+                Qm::new(&layout, Limits::default()),
+            ),
             reports: mpsc::unbounded_channel(),
             in_hand: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -75,17 +84,33 @@ impl Agent {
     /// The first look, and the service manager is told that the agent is ready.
     pub(super) async fn start(&mut self) {
         let snapshot = self.observe().await;
-        let managed = snapshot.vms.values().filter(|vm| vm.owner == self.node).count();
-        self.tell(None, EventKind::Started { version: env!("CARGO_PKG_VERSION").to_owned(), managed });
+        let managed = snapshot
+            .vms
+            .values()
+            .filter(|vm| vm.owner == self.node)
+            .count();
+        self.tell(
+            None,
+            EventKind::Started {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                managed,
+            },
+        );
         if managed == 0 {
             tracing::info!("nothing is changed until a VM opts in: qm set VMID --tags autoscale");
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
-    /// Samples the counters that rise between ticks.
-    pub(super) fn sample(&mut self) {
+    /// Samples the counters that rise between ticks. True if a guest is so short of memory that the next tick cannot
+    /// wait.
+    pub(super) async fn sample(&mut self) -> bool {
         self.observer.sample();
+        self.observer
+            .tight_memory()
+            .await
+            .iter()
+            .any(decide::is_tight)
     }
 
     /// One tick: observe, decide, begin what was decided, and let everyone know.
@@ -104,12 +129,21 @@ impl Agent {
         self.observe().await;
         // CPU usage is a difference: it takes two looks.
         tokio::time::sleep(super::SAMPLE_EVERY).await;
-        self.sample();
+        self.observer.sample();
         let (snapshot, plan) = self.decide().await;
         for verdict in &plan.verdicts {
-            let change = plan.changes.iter().find(|c| c.vm == verdict.vm && c.lever.resource() == verdict.resource);
+            let change = plan
+                .changes
+                .iter()
+                .find(|c| c.vm == verdict.vm && c.lever.resource() == verdict.resource);
             let what = change.map_or_else(|| "no change".to_owned(), Change::to_string);
-            tracing::info!("VM {} ({}) {}: {what}, {}", verdict.vm, verdict.name, verdict.resource, verdict.reason);
+            tracing::info!(
+                "VM {} ({}) {}: {what}, {}",
+                verdict.vm,
+                verdict.name,
+                verdict.resource,
+                verdict.reason
+            );
         }
         if self.options.dry_run {
             return Ok(());
@@ -151,7 +185,12 @@ impl Agent {
     pub(super) fn take(&mut self, report: Report) {
         match report {
             Report::TakenOver { vm, baseline } => {
-                self.tell(Some(vm), EventKind::TakenOver { what: baseline.to_string() });
+                self.tell(
+                    Some(vm),
+                    EventKind::TakenOver {
+                        what: baseline.to_string(),
+                    },
+                );
             }
             Report::Done(done) => self.done(*done),
         }
@@ -187,7 +226,12 @@ impl Agent {
         }
         if self.options.dry_run {
             for change in &plan.changes {
-                tracing::info!("VM {} ({}): would change {change}, {}", change.vm, change.name, change.reason);
+                tracing::info!(
+                    "VM {} ({}): would change {change}, {}",
+                    change.vm,
+                    change.name,
+                    change.reason
+                );
             }
             return;
         }
@@ -203,7 +247,9 @@ impl Agent {
         self.write_state();
         self.store.save_now_and_then(&self.memory, snapshot.at);
         let managed = plan.verdicts.len() / 2;
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&format!("watching {managed} VMs"))]);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&format!(
+            "watching {managed} VMs"
+        ))]);
     }
 
     fn write_state(&mut self) {
@@ -213,7 +259,10 @@ impl Agent {
             Ok(()) => self.state_failing = false,
             Err(e) if !self.state_failing => {
                 self.state_failing = true;
-                tracing::warn!("cannot write {}: {e}; `status` shows old values", path.display());
+                tracing::warn!(
+                    "cannot write {}: {e}; `status` shows old values",
+                    path.display()
+                );
             }
             Err(_) => {}
         }
@@ -243,27 +292,42 @@ impl Agent {
     pub(super) async fn stop(&mut self, why: &str, within: Duration) {
         self.finish(within).await;
         self.store.save(&self.memory, Moment::now());
-        self.tell(None, EventKind::Stopped { why: why.to_owned() });
+        self.tell(
+            None,
+            EventKind::Stopped {
+                why: why.to_owned(),
+            },
+        );
     }
 
     /// Takes reports until nothing is in hand, or time is up.
     async fn finish(&mut self, within: Duration) {
         let all = async {
             while !self.in_hand.is_empty() {
-                let Some(report) = self.reports.1.recv().await else { return };
+                let Some(report) = self.reports.1.recv().await else {
+                    return;
+                };
                 self.take(report);
             }
         };
         if tokio::time::timeout(within, all).await.is_err() {
             let vms: Vec<String> = self.in_hand.keys().map(VmId::to_string).collect();
-            tracing::warn!("stopped while changes of VM {} had not ended; they are read back at the next start", vms.join(", "));
+            tracing::warn!(
+                "stopped while changes of VM {} had not ended; they are read back at the next start",
+                vms.join(", ")
+            );
         }
     }
 
     /// Records an event about a VM, or about the agent.
     fn tell(&mut self, vm: Option<VmId>, kind: EventKind) {
         let vm = vm.map(|id| self.vm_ref(id));
-        journal::write(&Event { at: Moment::now(), node: self.node.clone(), vm, kind });
+        journal::write(&Event {
+            at: Moment::now(),
+            node: self.node.clone(),
+            vm,
+            kind,
+        });
     }
 
     fn vm_ref(&self, id: VmId) -> VmRef {

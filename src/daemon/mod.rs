@@ -58,7 +58,11 @@ impl DaemonError {
 /// [`DaemonError`], before anything was changed.
 pub async fn run(layout: Layout, options: Options) -> Result<(), DaemonError> {
     // A dry run changes nothing and may look on beside the daemon.
-    let _lock = if options.dry_run { None } else { Some(instance::lock(&layout)?) };
+    let _lock = if options.dry_run {
+        None
+    } else {
+        Some(instance::lock(&layout)?)
+    };
     let mut agent = Agent::new(layout, options)?;
     if options.once {
         return agent.once().await;
@@ -80,7 +84,9 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self, DaemonError> {
-        let on = |kind| signal(kind).map_err(|e| DaemonError::Node(format!("cannot listen for signals: {e}")));
+        let on = |kind| {
+            signal(kind).map_err(|e| DaemonError::Node(format!("cannot listen for signals: {e}")))
+        };
         Ok(Self {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
@@ -102,8 +108,8 @@ async fn serve(agent: &mut Agent, signals: &mut Signals) -> &'static str {
             _ = signals.reload.recv() => agent.reload().await,
             Some(report) = agent.next_report() => agent.take(report),
             at = beat.tick() => {
-                agent.sample();
-                if at >= next_tick {
+                let urgent = agent.sample().await;
+                if urgent || at >= next_tick {
                     agent.tick().await;
                     next_tick = at + agent.check_interval();
                 }

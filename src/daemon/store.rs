@@ -36,11 +36,21 @@ impl Store {
                 Memory::default()
             }
             Err(e) => {
-                tracing::warn!("{} cannot be read ({e}): what was learned is learned anew", path.display());
+                tracing::warn!(
+                    "{} cannot be read ({e}): what was learned is learned anew",
+                    path.display()
+                );
                 Memory::default()
             }
         };
-        (Self { path, saved: Moment::default(), failing: false }, memory)
+        (
+            Self {
+                path,
+                saved: Moment::default(),
+                failing: false,
+            },
+            memory,
+        )
     }
 
     /// Writes if it is time to.
@@ -57,7 +67,10 @@ impl Store {
             Ok(()) => self.failing = false,
             Err(e) if !self.failing => {
                 self.failing = true;
-                tracing::warn!("cannot write {}: {e}; cool-downs would not survive a restart", self.path.display());
+                tracing::warn!(
+                    "cannot write {}: {e}; cool-downs would not survive a restart",
+                    self.path.display()
+                );
             }
             Err(_) => {}
         }

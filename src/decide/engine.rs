@@ -106,15 +106,15 @@ impl Tick<'_> {
         judged.verdict.lever = Some(movable.lever);
         judged.priority = self.own.priority;
         let range = self.range(resource, &movable);
-        let want = match self.ask_policy(vm, resource, &movable, &range, memory) {
-            Ok(want) => want,
+        let (want, short) = match self.ask_policy(vm, resource, &movable, &range, memory) {
+            Ok(answer) => answer,
             Err(why) => {
                 judged.verdict.reason = Reason::Unmeasured { why };
                 return judged;
             }
         };
         judged.verdict.wanted = Some(resource.amount(want.amount));
-        match self.weigh(vm, resource, &movable, &range, want, memory) {
+        match self.weigh(vm, &movable, &range, (want, short), memory) {
             Ok((to, reason)) => {
                 judged.go = Some((movable, to));
                 judged.verdict.reason = reason;
@@ -147,12 +147,16 @@ impl Tick<'_> {
         movable: &Movable,
         range: &Range,
         memory: &mut Memory,
-    ) -> Result<Want, String> {
-        let (usage, short) = self.usage(vm, resource)?;
+    ) -> Result<(Want, bool), String> {
+        let Usage {
+            samples,
+            short,
+            least,
+        } = self.usage(vm, resource)?;
         let seen = Observation {
             now: self.now,
             resource,
-            usage: &usage,
+            usage: &samples,
             allocation: movable.allocation,
             short,
             min: range.bottom,
@@ -160,10 +164,15 @@ impl Tick<'_> {
             grain: movable.grain,
             settings: self.rule(resource),
         };
-        Ok(memory
-            .of(vm.id, resource)
-            .policy(self.own.policy)
-            .want(&seen))
+        let policy = memory.of(vm.id, resource).policy(self.own.policy);
+        let mut want = policy.want(&seen);
+        if want.amount < least {
+            want.amount = least;
+            want.reason = Reason::NeedsMore {
+                need: resource.amount(want.need),
+            };
+        }
+        Ok((want, short))
     }
 
     fn rule(&self, resource: Resource) -> &ResourceSettings {
@@ -173,8 +182,8 @@ impl Tick<'_> {
         }
     }
 
-    /// What was measured since the previous tick, and whether the guest shows that it wants more than it has.
-    fn usage(&self, vm: &VmView, resource: Resource) -> Result<(Vec<Sample>, bool), String> {
+    /// What was measured since the previous tick. An error says what is not known.
+    fn usage(&self, vm: &VmView, resource: Resource) -> Result<Usage, String> {
         match resource {
             Resource::Cpu => {
                 let usage = gates::fresh(&vm.cpu.usage, self.now, self.oldest)?;
@@ -186,12 +195,12 @@ impl Tick<'_> {
                     span: second,
                     value: value.as_f64(),
                 };
-                let samples = usage.seconds.iter().enumerate().map(sample).collect();
-                // Held back in every tenth period or more: the quota, not the guest, decides what is used.
-                Ok((
-                    samples,
-                    usage.throttled.is_some_and(|share| share.fraction() >= 0.1),
-                ))
+                Ok(Usage {
+                    samples: usage.seconds.iter().enumerate().map(sample).collect(),
+                    // Held back in every tenth period or more: the quota, not the guest, decides what is used.
+                    short: usage.throttled.is_some_and(|share| share.fraction() >= 0.1),
+                    least: 0.0,
+                })
             }
             Resource::Memory => {
                 let need = gates::fresh(&vm.memory.need, self.now, self.oldest)?;
@@ -205,7 +214,11 @@ impl Tick<'_> {
                     span: Duration::ZERO,
                     value: need.need.as_f64(),
                 };
-                Ok((vec![sample], need.pressure))
+                Ok(Usage {
+                    samples: vec![sample],
+                    short: gates::is_short(&need),
+                    least: (need.need + gates::memory_margin(need.need)).as_f64(),
+                })
             }
         }
     }
@@ -214,12 +227,12 @@ impl Tick<'_> {
     fn weigh(
         &self,
         vm: &VmView,
-        resource: Resource,
         movable: &Movable,
         range: &Range,
-        want: Want,
+        (want, short): (Want, bool),
         memory: &mut Memory,
     ) -> Result<(f64, Reason), Reason> {
+        let resource = movable.lever.resource();
         let has = movable.allocation;
         let to = steps_up(want.amount, movable.grain).clamp(range.bottom, range.top);
         let grows = to >= has + movable.grain * 0.999;
@@ -244,7 +257,11 @@ impl Tick<'_> {
         if shrinks && remembered.low_readings < LOW_READINGS {
             return Err(Reason::FirstLowReading);
         }
-        if let Some(until) = remembered.cools_until(cooldown, self.now) {
+        // The cool-down keeps sizes from flapping; it is no reason to leave a VM in distress.
+        let waits = remembered
+            .cools_until(cooldown, self.now)
+            .filter(|_| !(grows && short));
+        if let Some(until) = waits {
             return Err(Reason::CoolingDown { until });
         }
         if grows {
@@ -297,6 +314,15 @@ impl Tick<'_> {
         }
         Ok(to)
     }
+}
+
+/// What was measured of one resource since the previous tick.
+struct Usage {
+    samples: Vec<Sample>,
+    /// The guest shows that it wants more than it has.
+    short: bool,
+    /// The least that the VM must be given, whatever the policy says.
+    least: f64,
 }
 
 /// Where an allocation may lie.

@@ -11,12 +11,28 @@ use super::Reason;
 /// Low readings in a row before anything is taken away.
 pub(super) const LOW_READINGS: u32 = 2;
 
-/// What a guest must keep above what it needs now: 1/16, and 64 MiB at least.
+/// What a guest must have above what it needs now: 1/16, and 512 MiB at least.
 ///
-/// The kernel's own low watermark is well below 1 % of memory; the rest is room for what the guest allocates
-/// until the next reading, 5 s later by default.
-pub(super) fn with_margin(need: Mib) -> Mib {
-    need + Mib((need.0 / 16).max(64))
+/// A program that takes 100 MB a second must not outrun the agent: its statistics are up to 2 s old, they are read
+/// every second while memory is tight, and `qm` takes 1 to 1.5 s. That is 450 MB.
+pub fn memory_margin(need: Mib) -> Mib {
+    Mib((need.0 / 16).max(512))
+}
+
+/// Whether a guest is so near to shortage that its memory is looked at every second.
+pub fn is_tight(need: &MemoryNeed) -> bool {
+    need.pressure
+        || need
+            .available
+            .is_some_and(|available| available < memory_margin(need.need))
+}
+
+/// Whether a guest is so short that a growth does not wait for a cool-down.
+pub(super) fn is_short(need: &MemoryNeed) -> bool {
+    need.pressure
+        || need
+            .available
+            .is_some_and(|available| available.0 < memory_margin(need.need).0 / 2)
 }
 
 /// Readings older than this are as good as none.
@@ -101,5 +117,5 @@ pub(super) fn memory_floor(need: &MemoryNeed) -> Result<Mib, Reason> {
             need: crate::domain::Amount::Memory(need.need),
         });
     }
-    Ok(with_margin(need.need))
+    Ok(need.need + memory_margin(need.need))
 }

@@ -160,8 +160,15 @@ impl Memory {
 impl VmMemory {
     /// The cool-downs and failures without what the policies learned.
     pub fn without_policies(&self) -> Self {
-        let without = |resource: &ResourceMemory| ResourceMemory { policy: None, ..resource.clone() };
-        Self { cpu: without(&self.cpu), memory: without(&self.memory), levers: self.levers.clone() }
+        let without = |resource: &ResourceMemory| ResourceMemory {
+            policy: None,
+            ..resource.clone()
+        };
+        Self {
+            cpu: without(&self.cpu),
+            memory: without(&self.memory),
+            levers: self.levers.clone(),
+        }
     }
 }
 

@@ -14,5 +14,6 @@ pub mod policy;
 mod tests;
 
 pub use engine::plan;
+pub use gates::{is_tight, memory_margin};
 pub use memory::{MEMORY_VERSION, Memory, VmMemory};
 pub use plan::{Change, Plan, Reason, Verdict};

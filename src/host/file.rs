@@ -65,7 +65,7 @@ impl ReadError {
 }
 
 /// Reads `path` to its end. The size that the file system reports is not believed: /proc says 0, and pmxcfs may be a
-/// second behind (pve-facts: kernel attribute cache).
+/// second behind, since the kernel caches attributes of FUSE files.
 ///
 /// # Errors
 /// When the file cannot be opened or read, or is larger than [`FILE_MAX`].

@@ -23,18 +23,17 @@ impl Memory {
     /// When `meminfo` cannot be read or understood. Statistics of ZFS that cannot be read count as nothing to give back.
     pub fn read(proc: &Path) -> Result<Self, ReadError> {
         let path = proc.join("meminfo");
-        let text = read_text(&path)?;
-        let field = |name: &str| {
-            kib(&text, name).ok_or_else(|| ReadError::content(&path, format!("expected {name}")))
-        };
-        let arc = read_text(&proc.join("spl/kstat/zfs/arcstats"));
+        let meminfo = read_text(&path)?;
+        let arcstats = read_text(&proc.join("spl/kstat/zfs/arcstats")).ok();
+        Self::parse(&meminfo, arcstats.as_deref()).map_err(|why| ReadError::content(&path, why))
+    }
+
+    fn parse(meminfo: &str, arcstats: Option<&str>) -> Result<Self, String> {
+        let field = |name: &str| kib(meminfo, name).ok_or_else(|| format!("expected {name}"));
         Ok(Self {
             total: field("MemTotal")?,
             available: field("MemAvailable")?,
-            arc_reclaimable: arc
-                .ok()
-                .and_then(|text| reclaimable(&text))
-                .unwrap_or(Mib::ZERO),
+            arc_reclaimable: arcstats.and_then(reclaimable).unwrap_or(Mib::ZERO),
         })
     }
 
@@ -76,17 +75,6 @@ mod tests {
     const MEMINFO: &str = "MemTotal:       24683656 kB\nMemFree:        18948972 kB\n\
         MemAvailable:   22986128 kB\nBuffers:           21236 kB\nHugePages_Total:       0\n";
 
-    fn read(meminfo: &str, arcstats: Option<&str>) -> Result<Memory, ReadError> {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("meminfo"), meminfo).unwrap();
-        if let Some(text) = arcstats {
-            let zfs = dir.path().join("spl/kstat/zfs");
-            std::fs::create_dir_all(&zfs).unwrap();
-            std::fs::write(zfs.join("arcstats"), text).unwrap();
-        }
-        Memory::read(dir.path())
-    }
-
     /// The form of arcstats: two lines of head, then name, type, value.
     fn arcstats(size: u64, minimum: u64) -> String {
         format!(
@@ -99,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_node_without_zfs_has_nothing_more_than_the_kernel_says() {
-        let memory = read(MEMINFO, None).unwrap();
+        let memory = Memory::parse(MEMINFO, None).unwrap();
         assert_eq!((memory.total, memory.available), (Mib(24105), Mib(22447)));
         assert_eq!(memory.arc_reclaimable, Mib::ZERO);
         assert_eq!(memory.free(), Mib(22447));
@@ -107,12 +95,12 @@ mod tests {
 
     #[test]
     fn the_arc_gives_back_what_is_above_its_minimum_and_never_less_than_nothing() {
-        let memory = read(MEMINFO, Some(&arcstats(6 << 30, 1 << 30))).unwrap();
+        let memory = Memory::parse(MEMINFO, Some(&arcstats(6 << 30, 1 << 30))).unwrap();
         assert_eq!(memory.arc_reclaimable, Mib::gib(5));
         assert_eq!(memory.free(), Mib(22447) + Mib::gib(5));
-        let memory = read(MEMINFO, Some(&arcstats(1 << 20, 1 << 30))).unwrap();
+        let memory = Memory::parse(MEMINFO, Some(&arcstats(1 << 20, 1 << 30))).unwrap();
         assert_eq!(memory.arc_reclaimable, Mib::ZERO);
-        let memory = read(MEMINFO, Some("size 4 much")).unwrap();
+        let memory = Memory::parse(MEMINFO, Some("size 4 much")).unwrap();
         assert_eq!(memory.arc_reclaimable, Mib::ZERO);
     }
 
@@ -123,9 +111,22 @@ mod tests {
             "MemTotal: 5 kB\n",
             "MemTotal: x kB\nMemAvailable: 5 kB\n",
         ] {
-            let error = read(bad, None).unwrap_err().to_string();
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("meminfo"), bad).unwrap();
+            let error = Memory::read(dir.path()).unwrap_err().to_string();
             assert!(error.contains("/meminfo: expected Mem"), "{error}");
         }
+    }
+
+    #[test]
+    fn both_files_are_found_under_the_given_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let zfs = dir.path().join("spl/kstat/zfs");
+        std::fs::create_dir_all(&zfs).unwrap();
+        std::fs::write(dir.path().join("meminfo"), MEMINFO).unwrap();
+        std::fs::write(zfs.join("arcstats"), arcstats(3 << 30, 1 << 30)).unwrap();
+        let memory = Memory::read(dir.path()).unwrap();
+        assert_eq!(memory.arc_reclaimable, Mib::gib(2));
     }
 
     #[test]
@@ -137,7 +138,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_content_makes_it_panic(text in "(MemTotal|MemAvailable|size|c_min)?[ -~\u{e9}\n]{0,40}") {
-            let _ = read(&text, Some(&text));
+            let _ = Memory::parse(&text, Some(&text));
         }
     }
 }

@@ -25,20 +25,22 @@ impl Stall {
     /// When it cannot be read (PSI may be switched off) or understood.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let text = read_text(path)?;
-        let line = |kind| text.lines().find_map(|line| parse(line, kind));
-        let (some, some_total) =
-            line("some ").ok_or_else(|| ReadError::content(path, "expected a line 'some'"))?;
-        let full = line("full ").map(|(share, _)| share);
-        Ok(Self {
+        Self::parse(&text).ok_or_else(|| ReadError::content(path, "expected a line 'some'"))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let line = |kind| text.lines().find_map(|line| averages(line, kind));
+        let (some, some_total) = line("some ")?;
+        Some(Self {
             some,
             some_total,
-            full,
+            full: line("full ").map(|(share, _)| share),
         })
     }
 }
 
 /// Reads `some avg10=1.53 avg60=0.87 avg300=0.23 total=123456`: the first average and the total.
-fn parse(line: &str, kind: &str) -> Option<(Percent, Duration)> {
+fn averages(line: &str, kind: &str) -> Option<(Percent, Duration)> {
     let mut fields = line.strip_prefix(kind)?.split_whitespace();
     let field = |text: &mut std::str::SplitWhitespace<'_>, key: &str| {
         text.find_map(|field| Some(field.strip_prefix(key)?.to_owned()))
@@ -55,18 +57,11 @@ fn parse(line: &str, kind: &str) -> Option<(Percent, Duration)> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Stall, ReadError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("cpu.pressure");
-        std::fs::write(&path, text).unwrap();
-        Stall::read(&path)
-    }
-
     #[test]
     fn both_lines_are_read() {
         let text = "some avg10=70.77 avg60=56.05 avg300=24.85 total=127826896\n\
                     full avg10=2.50 avg60=0.00 avg300=0.00 total=0\n";
-        let stall = read(text).unwrap();
+        let stall = Stall::parse(text).unwrap();
         assert_eq!(stall.some, Percent::from_fraction(0.7077));
         assert_eq!(stall.some_total, Duration::from_micros(127_826_896));
         assert_eq!(stall.full, Some(Percent::from_fraction(0.025)));
@@ -74,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_full_leaves_it_unknown() {
-        let stall = read("some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n").unwrap();
+        let stall = Stall::parse("some avg10=0.00 avg60=0.00 avg300=0.00 total=5\n").unwrap();
         assert_eq!((stall.some, stall.full), (Percent::whole(0), None));
     }
 
@@ -87,7 +82,7 @@ mod tests {
             "some avg10=NaN total=1",
             "some total=1",
         ] {
-            assert!(read(bad).is_err(), "{bad:?}");
+            assert_eq!(Stall::parse(bad), None, "{bad:?}");
         }
     }
 }

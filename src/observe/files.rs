@@ -35,12 +35,19 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(layout: Layout) -> Self {
-        Self { layout, started: None, known: BTreeMap::new() }
+        Self {
+            layout,
+            started: None,
+            known: BTreeMap::new(),
+        }
     }
 
     /// One look. Blocks while /etc/pve does.
     pub(super) fn look(&mut self) -> Listing {
-        Listing { quorate: pmxcfs::quorate(&self.layout).map_err(|e| e.to_string()), vms: self.vms() }
+        Listing {
+            quorate: pmxcfs::quorate(&self.layout).map_err(|e| e.to_string()),
+            vms: self.vms(),
+        }
     }
 
     fn vms(&mut self) -> Result<BTreeMap<VmId, Listed>, String> {
@@ -54,14 +61,25 @@ impl Files {
             .vms()
             .map(|(vm, guest)| {
                 let config = self.config(vm, &guest.node, guest.version);
-                (vm, Listed { owner: guest.node.clone(), config })
+                (
+                    vm,
+                    Listed {
+                        owner: guest.node.clone(),
+                        config,
+                    },
+                )
             })
             .collect();
         self.known.retain(|vm, _| vms.contains_key(vm));
         Ok(vms)
     }
 
-    fn config(&mut self, vm: VmId, owner: &NodeName, version: u64) -> Result<Arc<VmConfig>, String> {
+    fn config(
+        &mut self,
+        vm: VmId,
+        owner: &NodeName,
+        version: u64,
+    ) -> Result<Arc<VmConfig>, String> {
         if let Some((node, known, config)) = self.known.get(&vm) {
             if node == owner && *known == version {
                 return Ok(Arc::clone(config));
@@ -70,11 +88,14 @@ impl Files {
         match pmxcfs::read_vm_config(&self.layout, owner, vm) {
             Ok(Some(text)) => {
                 let config = Arc::new(VmConfig::parse(&text));
-                self.known.insert(vm, (owner.clone(), version, Arc::clone(&config)));
+                self.known
+                    .insert(vm, (owner.clone(), version, Arc::clone(&config)));
                 Ok(config)
             }
             // It moved or went away between the list and this look; the next list will say.
-            Ok(None) => Err(format!("its configuration is not under node {owner} any more")),
+            Ok(None) => Err(format!(
+                "its configuration is not under node {owner} any more"
+            )),
             Err(e) => Err(e.to_string()),
         }
     }

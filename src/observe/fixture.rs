@@ -32,7 +32,7 @@ pub(crate) fn node(vms: impl IntoIterator<Item = VmView>) -> Snapshot {
     }
 }
 
-/// A running VM with 8 cores of which 2 are plugged and 1 is used, and 4 of 16 GiB of which 3.6 are needed.
+/// A running VM with 8 cores of which 2 are plugged and 1 is used, and 4 of 16 GiB of which 3.5 are needed.
 pub(crate) fn vm(id: u32) -> VmView {
     VmView {
         id: VmId::try_from(id).unwrap(),
@@ -63,7 +63,7 @@ pub(crate) fn vm(id: u32) -> VmView {
                 actual: Reading::known(Mib::gib(4), NOW, Source::Qemu),
             },
             resident: Reading::known(Mib::gib(4), NOW, Source::Cgroup),
-            need: memory_need(3700),
+            need: memory_need(3550),
         },
         changing: false,
         pending: Vec::new(),

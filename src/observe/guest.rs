@@ -25,7 +25,9 @@ impl Shortage {
     ///
     /// Statistics that did not change since the last look tell nothing new: the answer stands until they do.
     pub(super) fn look(&mut self, at: Moment, stats: &GuestStats) -> bool {
-        let Some((then, before)) = self.last.replace((at, stats.clone())) else { return false };
+        let Some((then, before)) = self.last.replace((at, stats.clone())) else {
+            return false;
+        };
         let seconds = at.since(then).as_secs_f64();
         let rise = |now: Option<u64>, before: Option<u64>| match (now, before) {
             (Some(now), Some(before)) => now.saturating_sub(before),
@@ -54,7 +56,10 @@ pub(super) fn need(
     };
     let age = now.since(at);
     if age > STALE {
-        return Reading::unknown(format!("the guest's balloon driver has been silent for {} s", age.as_secs()));
+        return Reading::unknown(format!(
+            "the guest's balloon driver has been silent for {} s",
+            age.as_secs()
+        ));
     }
     let Some(available) = stats.available else {
         return Reading::unknown("the guest does not report its available memory");
@@ -74,7 +79,12 @@ pub(super) fn need(
 pub(super) fn seen_from_outside(resident: &Reading<Mib>, why: String) -> Reading<MemoryNeed> {
     match resident {
         Reading::Known { value, at, source } => {
-            let need = MemoryNeed { need: *value, includes_cache: true, available: None, pressure: false };
+            let need = MemoryNeed {
+                need: *value,
+                includes_cache: true,
+                available: None,
+                pressure: false,
+            };
             Reading::known(need, *at, *source)
         }
         Reading::Unknown(_) => Reading::Unknown(why),

@@ -50,13 +50,16 @@ impl CpuMeter {
             return;
         }
         let used = now.used.saturating_sub(before.used);
-        self.means.push(Cores::from_f64(used.as_secs_f64() / span.as_secs_f64()));
+        self.means
+            .push(Cores::from_f64(used.as_secs_f64() / span.as_secs_f64()));
         self.last = Some((at, now));
     }
 
     /// The usage since the last read-out; `None` if no interval has ended since.
     pub(super) fn read_out(&mut self) -> Option<CpuUsage> {
-        let (Some((from, before)), Some((to, now))) = (self.start, self.last) else { return None };
+        let (Some((from, before)), Some((to, now))) = (self.start, self.last) else {
+            return None;
+        };
         if self.means.is_empty() {
             return None;
         }
@@ -64,9 +67,15 @@ impl CpuMeter {
         let mean = Cores::from_f64(used.as_secs_f64() / to.saturating_sub(from).as_secs_f64());
         let periods = now.periods - before.periods;
         let held_back = now.throttled.saturating_sub(before.throttled);
-        let throttled = (periods > 0).then(|| Percent::from_fraction(held_back as f64 / periods as f64));
+        let throttled =
+            (periods > 0).then(|| Percent::from_fraction(held_back as f64 / periods as f64));
         self.start = self.last;
-        Some(CpuUsage { mean, seconds: std::mem::take(&mut self.means), throttled, busiest_vcpu: None })
+        Some(CpuUsage {
+            mean,
+            seconds: std::mem::take(&mut self.means),
+            throttled,
+            busiest_vcpu: None,
+        })
     }
 
     fn restart(&mut self, at: Duration, now: Counters) {
@@ -81,7 +90,10 @@ mod tests {
     use super::*;
 
     fn counters(used_usec: u64) -> Counters {
-        Counters { used: Duration::from_micros(used_usec), ..Counters::default() }
+        Counters {
+            used: Duration::from_micros(used_usec),
+            ..Counters::default()
+        }
     }
 
     fn second(n: u64) -> Duration {
@@ -96,7 +108,10 @@ mod tests {
         }
         let usage = meter.read_out().unwrap();
         assert_eq!(usage.mean, Cores::from_f64(1.4));
-        assert_eq!(usage.seconds, [Cores::milli(100), Cores::whole(4), Cores::milli(100)]);
+        assert_eq!(
+            usage.seconds,
+            [Cores::milli(100), Cores::whole(4), Cores::milli(100)]
+        );
         assert_eq!(usage.throttled, None, "without periods there is no quota");
     }
 
@@ -125,7 +140,17 @@ mod tests {
     fn throttling_is_a_share_of_the_periods() {
         let mut meter = CpuMeter::default();
         meter.sample(second(0), Counters::default());
-        meter.sample(second(1), Counters { used: second(1) / 2, periods: 10, throttled: 4 });
-        assert_eq!(meter.read_out().unwrap().throttled, Some(Percent::whole(40)));
+        meter.sample(
+            second(1),
+            Counters {
+                used: second(1) / 2,
+                periods: 10,
+                throttled: 4,
+            },
+        );
+        assert_eq!(
+            meter.read_out().unwrap().throttled,
+            Some(Percent::whole(40))
+        );
     }
 }

@@ -14,5 +14,6 @@ mod vm;
 
 pub use observer::Observer;
 pub use snapshot::{
-    Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, Pause, Power, Snapshot, VmView,
+    Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, Pause, Power,
+    Snapshot, VmView,
 };

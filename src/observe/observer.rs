@@ -18,7 +18,7 @@ use crate::record::VmRef;
 use super::files::{Files, Listed, Listing};
 use super::patient::Patient;
 use super::vm::{Look, Watched};
-use super::{ClusterView, HostView, Power, Snapshot, VmView};
+use super::{ClusterView, HostView, MemoryNeed, Power, Snapshot, VmView};
 
 /// How long a tick waits for /etc/pve. It answers in milliseconds, or hangs until the cluster is in order again.
 const FILES_LIMIT: Duration = Duration::from_secs(2);
@@ -69,6 +69,26 @@ impl Observer {
         }
     }
 
+    /// Looks at the memory of guests that have little of it, and returns what they need.
+    pub async fn tight_memory(&mut self) -> Vec<MemoryNeed> {
+        let tight: Vec<VmId> = self
+            .watched
+            .iter()
+            .filter(|(_, w)| w.is_tight())
+            .map(|(vm, _)| *vm)
+            .collect();
+        if tight.is_empty() {
+            return Vec::new();
+        }
+        let processes = self.processes(tight.iter());
+        self.ask_monitors(&processes).await;
+        let now = Moment::now();
+        tight
+            .iter()
+            .filter_map(|vm| self.watched.get(vm)?.memory_need(now))
+            .collect()
+    }
+
     /// Forgets what is no longer true of a VM that was changed.
     pub fn changed(&mut self, vm: VmId) {
         if let Some(watched) = self.watched.get_mut(&vm) {
@@ -78,7 +98,10 @@ impl Observer {
 
     /// The VM as events name it.
     pub fn vm_ref(&self, id: VmId) -> VmRef {
-        let config = self.listed.get(&id).and_then(|listed| listed.config.as_ref().ok());
+        let config = self
+            .listed
+            .get(&id)
+            .and_then(|listed| listed.config.as_ref().ok());
         VmRef {
             id,
             name: config.map(|c| c.name.clone()).unwrap_or_default(),
@@ -100,15 +123,26 @@ impl Observer {
         self.ask_monitors(&processes).await;
         self.take_fallback().await;
         let now = Moment::now();
-        let look = Look { layout: &self.layout, at: self.began.elapsed(), now };
+        let look = Look {
+            layout: &self.layout,
+            at: self.began.elapsed(),
+            now,
+        };
         let mut vms = BTreeMap::new();
         for (vm, listed) in &chosen {
             let mut view = match (&listed.config, own.get(vm), processes.get(vm)) {
-                (Ok(_), Some(config), Some(Ok(process))) => {
-                    self.watched.entry(*vm).or_default().view(look, *vm, &listed.owner, config, process.as_ref())
-                }
+                (Ok(_), Some(config), Some(Ok(process))) => self
+                    .watched
+                    .entry(*vm)
+                    .or_default()
+                    .view(look, *vm, &listed.owner, config, process.as_ref()),
                 (Ok(config), _, Some(Err(why))) => unknown_power(*vm, listed, config, why.clone()),
-                (Ok(config), _, _) => unknown_power(*vm, listed, config, format!("runs on node {}", listed.owner)),
+                (Ok(config), _, _) => unknown_power(
+                    *vm,
+                    listed,
+                    config,
+                    format!("runs on node {}", listed.owner),
+                ),
                 (Err(why), _, _) => VmView {
                     unreadable: Some(why.clone()),
                     ..VmView::from_config(*vm, &listed.owner, &VmConfig::default())
@@ -121,7 +155,10 @@ impl Observer {
         Snapshot {
             at: now,
             node: self.node.clone(),
-            cluster: ClusterView { quorate, pause: None },
+            cluster: ClusterView {
+                quorate,
+                pause: None,
+            },
             host: self.host(now),
             vms,
         }
@@ -130,7 +167,10 @@ impl Observer {
     /// Whether /etc/pve accepts writes; brings the list of VMs up to date on the way.
     async fn look_at_files(&mut self) -> Reading<bool> {
         let Some(listing) = self.files.read(FILES_LIMIT, Files::look).await else {
-            return Reading::unknown(format!("it has not answered for {} s", FILES_LIMIT.as_secs()));
+            return Reading::unknown(format!(
+                "it has not answered for {} s",
+                FILES_LIMIT.as_secs()
+            ));
         };
         match listing.vms {
             Ok(vms) => self.listed = vms,
@@ -145,21 +185,38 @@ impl Observer {
     /// The VMs that the settings select, wherever they are.
     fn chosen(&self, settings: &Settings) -> BTreeMap<VmId, Listed> {
         let selected = |vm: VmId, listed: &Listed| {
-            let tags = listed.config.as_ref().map(|c| c.tags.as_slice()).unwrap_or_default();
+            let tags = listed
+                .config
+                .as_ref()
+                .map(|c| c.tags.as_slice())
+                .unwrap_or_default();
             settings.of(vm, tags) != Selection::No
         };
-        self.listed.iter().filter(|(vm, listed)| selected(**vm, listed)).map(|(vm, l)| (*vm, l.clone())).collect()
+        self.listed
+            .iter()
+            .filter(|(vm, listed)| selected(**vm, listed))
+            .map(|(vm, l)| (*vm, l.clone()))
+            .collect()
     }
 
     fn processes<'a>(
         &self,
         vms: impl Iterator<Item = &'a VmId>,
     ) -> BTreeMap<VmId, Result<Option<QemuProcess>, String>> {
-        vms.map(|vm| (*vm, QemuProcess::find(&self.layout, *vm).map_err(|e| e.to_string()))).collect()
+        vms.map(|vm| {
+            (
+                *vm,
+                QemuProcess::find(&self.layout, *vm).map_err(|e| e.to_string()),
+            )
+        })
+        .collect()
     }
 
     /// Asks the monitors that are due, all at once but for a bound.
-    async fn ask_monitors(&mut self, processes: &BTreeMap<VmId, Result<Option<QemuProcess>, String>>) {
+    async fn ask_monitors(
+        &mut self,
+        processes: &BTreeMap<VmId, Result<Option<QemuProcess>, String>>,
+    ) {
         let now = Moment::now();
         let slots = Arc::new(Semaphore::new(MONITORS_AT_A_TIME));
         let mut asked: JoinSet<(VmId, Result<Answers, String>)> = JoinSet::new();
@@ -171,7 +228,12 @@ impl Observer {
             let (vm, socket, slots) = (*vm, self.layout.qmp_socket(*vm), Arc::clone(&slots));
             asked.spawn(async move {
                 let _slot = slots.acquire().await;
-                (vm, qmp::ask(&socket, qmp::BORROW).await.map_err(|e| e.to_string()))
+                (
+                    vm,
+                    qmp::ask(&socket, qmp::BORROW)
+                        .await
+                        .map_err(|e| e.to_string()),
+                )
             });
         }
         while let Some(result) = asked.join_next().await {
@@ -187,10 +249,15 @@ impl Observer {
         let blind = |vm: &VmView| {
             let blind = vm.cpu.usage.value().is_none() || vm.memory.need.value().is_none();
             // In its first seconds there is nothing to measure yet.
-            let started = vm.uptime.get().is_some_and(|uptime| uptime > FALLBACK_EVERY);
+            let started = vm
+                .uptime
+                .get()
+                .is_some_and(|uptime| uptime > FALLBACK_EVERY);
             vm.owner == self.node && vm.power == Power::Running && blind && started
         };
-        let rested = self.fallback_asked.is_none_or(|at| at.elapsed() >= FALLBACK_EVERY);
+        let rested = self
+            .fallback_asked
+            .is_none_or(|at| at.elapsed() >= FALLBACK_EVERY);
         let watched_for_long = self.began.elapsed() >= FALLBACK_EVERY;
         if self.fallback.is_none() && rested && watched_for_long && vms.values().any(blind) {
             let pvesh = self.pvesh.clone();
@@ -206,7 +273,9 @@ impl Observer {
 
     /// Takes in what `pvesh` reported, once it has.
     async fn take_fallback(&mut self) {
-        let Some(asked) = self.fallback.take_if(|asked| asked.is_finished()) else { return };
+        let Some(asked) = self.fallback.take_if(|asked| asked.is_finished()) else {
+            return;
+        };
         let at = Moment::now();
         for guest in asked.await.unwrap_or_default() {
             if let Some(watched) = self.watched.get_mut(&guest.vmid) {
@@ -220,21 +289,36 @@ impl Observer {
         let times = CpuTimes::read(&proc);
         let cpus = times.as_ref().map_or(Cores::ZERO, |times| times.cpus());
         let cpu_used = match times {
-            Ok(times) => match self.host_cpu.replace(times).and_then(|earlier| times.used_since(earlier)) {
+            Ok(times) => match self
+                .host_cpu
+                .replace(times)
+                .and_then(|earlier| times.used_since(earlier))
+            {
                 Some(used) => Reading::known(used, now, Source::Proc),
                 None => Reading::unknown("it was measured once only"),
             },
             Err(e) => Reading::unknown(e.to_string()),
         };
         let (memory_total, memory_available) = match Memory::read(&proc) {
-            Ok(memory) => (memory.total, Reading::known(memory.free(), now, Source::Proc)),
+            Ok(memory) => (
+                memory.total,
+                Reading::known(memory.free(), now, Source::Proc),
+            ),
             Err(e) => (Mib::ZERO, Reading::unknown(e.to_string())),
         };
-        HostView { cpus, cpu_used, memory_total, memory_available }
+        HostView {
+            cpus,
+            cpu_used,
+            memory_total,
+            memory_available,
+        }
     }
 }
 
 /// A VM of which only the configuration is known.
 fn unknown_power(vm: VmId, listed: &Listed, config: &VmConfig, why: String) -> VmView {
-    VmView { power: Power::Unknown(why), ..VmView::from_config(vm, &listed.owner, config) }
+    VmView {
+        power: Power::Unknown(why),
+        ..VmView::from_config(vm, &listed.owner, config)
+    }
 }

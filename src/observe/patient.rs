@@ -15,7 +15,10 @@ pub(super) struct Patient<W, R> {
 
 impl<W: Send + 'static, R: Send + 'static> Patient<W, R> {
     pub(super) fn new(worker: W) -> Self {
-        Self { idle: Some(worker), busy: None }
+        Self {
+            idle: Some(worker),
+            busy: None,
+        }
     }
 
     /// The result of `work`, or `None` if it did not end within `limit`.
@@ -28,7 +31,10 @@ impl<W: Send + 'static, R: Send + 'static> Patient<W, R> {
                 (worker, result)
             }));
         }
-        let (worker, result) = tokio::time::timeout(limit, self.busy.as_mut()?).await.ok()?.ok()?;
+        let (worker, result) = tokio::time::timeout(limit, self.busy.as_mut()?)
+            .await
+            .ok()?
+            .ok()?;
         self.busy = None;
         self.idle = Some(worker);
         Some(result)
@@ -47,7 +53,11 @@ mod tests {
         let work = |gate: &mut mpsc::Receiver<u32>| gate.recv().unwrap();
         let limit = Duration::from_millis(1);
         assert_eq!(patient.read(limit, work).await, None);
-        assert_eq!(patient.read(limit, work).await, None, "and starts no second one");
+        assert_eq!(
+            patient.read(limit, work).await,
+            None,
+            "and starts no second one"
+        );
         release.send(7).unwrap();
         assert_eq!(patient.read(Duration::from_secs(60), work).await, Some(7));
         release.send(8).unwrap();

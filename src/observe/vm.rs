@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::domain::{Cores, Mib, Moment, NodeName, Percent, Reading, Source, VmId};
 use crate::pve::process::{QemuProcess, VcpuThread};
-use crate::pve::scope::Scope;
 use crate::pve::qmp::{Answers, MemorySize};
+use crate::pve::scope::Scope;
 use crate::pve::{GuestResources, Hotplug, Layout, VmConfig};
 
 use super::guest::{self, Shortage};
@@ -43,30 +43,67 @@ impl Watched {
     pub(super) fn sample(&mut self, layout: &Layout, vm: VmId, at: Duration) -> Option<String> {
         match Scope::new(layout, vm).cpu_stat() {
             Ok(stat) => {
-                self.meter.sample(at, Counters { used: stat.usage, periods: stat.periods, throttled: stat.throttled_periods });
+                self.meter.sample(
+                    at,
+                    Counters {
+                        used: stat.usage,
+                        periods: stat.periods,
+                        throttled: stat.throttled_periods,
+                    },
+                );
                 None
             }
             Err(e) => Some(e.to_string()),
         }
     }
 
-    /// Whether QEMU should be asked in this tick: always when memory is tight or nothing is known, else when what is
-    /// known would soon be too old to decide on.
+    /// Whether QEMU should be asked now: what is known would soon be too old to decide on, or memory is tight, so that
+    /// every second counts.
     pub(super) fn is_due(&self, now: Moment, process: &QemuProcess) -> bool {
         /// Half of what a reading may be old.
         const CALM: Duration = Duration::from_secs(5);
-        /// Less than this share of memory available is tight.
-        const TIGHT: f64 = 0.15;
-        let Some((at, Ok(answers))) = &self.answers else { return true };
-        if self.pid != Some(process.pid()) || now.since(*at) >= CALM {
+        /// Statistics are renewed every 2 s; to look more than once between two is of little use.
+        const TIGHT: Duration = Duration::from_millis(900);
+        let Some((at, Ok(_))) = &self.answers else {
             return true;
-        }
-        match (&answers.balloon, &answers.guest_stats) {
-            (Ok(Some(balloon)), Ok(Some(stats))) => {
-                stats.available.is_some_and(|available| available.as_f64() < TIGHT * balloon.actual.as_f64())
-            }
-            _ => false,
-        }
+        };
+        let rest = if self.is_tight() { TIGHT } else { CALM };
+        self.pid != Some(process.pid()) || now.since(*at) >= rest
+    }
+
+    /// Whether so little memory is available that a program could use it up between two ticks.
+    pub(super) fn is_tight(&self) -> bool {
+        /// What a program that takes 100 MB a second uses up in ten.
+        const LITTLE: Mib = Mib::gib(1);
+        let Some((
+            _,
+            Ok(Answers {
+                guest_stats: Ok(Some(stats)),
+                ..
+            }),
+        )) = &self.answers
+        else {
+            return false;
+        };
+        stats.available.is_some_and(|available| available < LITTLE)
+    }
+
+    /// The guest's need by what QEMU said last, if it did.
+    pub(super) fn memory_need(&self, now: Moment) -> Option<MemoryNeed> {
+        let (
+            _,
+            Ok(Answers {
+                balloon: Ok(Some(balloon)),
+                guest_stats: Ok(Some(stats)),
+                ..
+            }),
+        ) = self.answers.as_ref()?
+        else {
+            return None;
+        };
+        guest::need(balloon.actual, stats, now, &mut self.shortage.clone())
+            .value()
+            .cloned()
     }
 
     /// Takes in what QEMU answered.
@@ -84,7 +121,14 @@ impl Watched {
     }
 
     /// The VM as it is now.
-    pub(super) fn view(&mut self, look: Look<'_>, vm: VmId, owner: &NodeName, config: &Arc<VmConfig>, process: Option<&QemuProcess>) -> VmView {
+    pub(super) fn view(
+        &mut self,
+        look: Look<'_>,
+        vm: VmId,
+        owner: &NodeName,
+        config: &Arc<VmConfig>,
+        process: Option<&QemuProcess>,
+    ) -> VmView {
         let mut view = VmView::from_config(vm, owner, config);
         let Some(process) = process else {
             *self = Self::default();
@@ -92,7 +136,11 @@ impl Watched {
         };
         if self.pid.replace(process.pid()) != Some(process.pid()) {
             let answers = self.answers.take();
-            *self = Self { pid: self.pid, answers, ..Self::default() };
+            *self = Self {
+                pid: self.pid,
+                answers,
+                ..Self::default()
+            };
         }
         let scope_error = self.sample(look.layout, vm, look.at);
         view.power = self.power();
@@ -121,7 +169,14 @@ impl Watched {
         }
     }
 
-    fn fill_cpu(&mut self, look: Look<'_>, vm: VmId, process: &QemuProcess, scope_error: Option<String>, cpu: &mut CpuView) {
+    fn fill_cpu(
+        &mut self,
+        look: Look<'_>,
+        vm: VmId,
+        process: &QemuProcess,
+        scope_error: Option<String>,
+        cpu: &mut CpuView,
+    ) {
         let threads = process.vcpu_threads().unwrap_or_default();
         cpu.vcpus = match (threads.len() as u32, self.answers()) {
             // QEMU names its vCPU threads; counting them needs no question to its monitor.
@@ -138,10 +193,17 @@ impl Watched {
         };
         let busiest = self.busiest(look.at, &threads);
         cpu.usage = match self.meter.read_out() {
-            Some(usage) => {
-                Reading::known(CpuUsage { busiest_vcpu: busiest, ..usage }, look.now, Source::Cgroup)
-            }
-            None => self.reported_cpu(scope_error.unwrap_or_else(|| "its CPU was measured once only".to_owned())),
+            Some(usage) => Reading::known(
+                CpuUsage {
+                    busiest_vcpu: busiest,
+                    ..usage
+                },
+                look.now,
+                Source::Cgroup,
+            ),
+            None => self.reported_cpu(
+                scope_error.unwrap_or_else(|| "its CPU was measured once only".to_owned()),
+            ),
         };
     }
 
@@ -150,17 +212,33 @@ impl Watched {
         let now: BTreeMap<u32, Duration> = threads.iter().map(|t| (t.index, t.time)).collect();
         let (then, before) = self.threads.replace((at, now.clone()))?;
         let span = at.saturating_sub(then).as_secs_f64();
-        let used = |(index, time): (&u32, &Duration)| Some(time.saturating_sub(*before.get(index)?).as_secs_f64());
-        let most = now.iter().filter_map(used).fold(None, |most: Option<f64>, used| Some(most.map_or(used, |m| m.max(used))));
-        most.filter(|_| span > 0.0).map(|most| Percent::from_fraction(most / span))
+        let used = |(index, time): (&u32, &Duration)| {
+            Some(time.saturating_sub(*before.get(index)?).as_secs_f64())
+        };
+        let most = now
+            .iter()
+            .filter_map(used)
+            .fold(None, |most: Option<f64>, used| {
+                Some(most.map_or(used, |m| m.max(used)))
+            });
+        most.filter(|_| span > 0.0)
+            .map(|most| Percent::from_fraction(most / span))
     }
 
     fn reported_cpu(&self, why: String) -> Reading<CpuUsage> {
-        let reported = self.reported.as_ref().and_then(|(at, guest)| Some((*at, guest.cpu_used()?)));
+        let reported = self
+            .reported
+            .as_ref()
+            .and_then(|(at, guest)| Some((*at, guest.cpu_used()?)));
         match reported {
             Some((at, cores)) => {
                 let mean = Cores::from_f64(cores);
-                let usage = CpuUsage { mean, seconds: vec![mean], throttled: None, busiest_vcpu: None };
+                let usage = CpuUsage {
+                    mean,
+                    seconds: vec![mean],
+                    throttled: None,
+                    busiest_vcpu: None,
+                };
                 Reading::known(usage, at, Source::Pvesh)
             }
             None => Reading::Unknown(why),
@@ -169,7 +247,11 @@ impl Watched {
 
     fn fill_memory(&mut self, look: Look<'_>, vm: VmId, memory: &mut MemoryView) {
         memory.resident = match Scope::new(look.layout, vm).memory() {
-            Ok(memory) => Reading::known(Mib::from_bytes(memory.without_cache()), look.now, Source::Cgroup),
+            Ok(memory) => Reading::known(
+                Mib::from_bytes(memory.without_cache()),
+                look.now,
+                Source::Cgroup,
+            ),
             Err(e) => Reading::unknown(e.to_string()),
         };
         let (at, answers) = match self.answers() {
@@ -185,25 +267,35 @@ impl Watched {
             Ok(size) => Reading::known(size, at, Source::Qemu),
             Err(why) => Reading::Unknown(why),
         };
-        let balloon = answers.balloon.and_then(|b| b.ok_or_else(|| "there is no balloon device".to_owned()));
-        let stats = answers.guest_stats.and_then(|s| s.ok_or_else(|| "there is no balloon device".to_owned()));
+        let balloon = answers
+            .balloon
+            .and_then(|b| b.ok_or_else(|| "there is no balloon device".to_owned()));
+        let stats = answers
+            .guest_stats
+            .and_then(|s| s.ok_or_else(|| "there is no balloon device".to_owned()));
         memory.ceiling = known(answers.memory.map(MemorySize::total));
         memory.balloon.actual = known(balloon.clone().map(|b| b.actual));
         memory.need = match (balloon, stats) {
-            (Ok(balloon), Ok(stats)) => match guest::need(balloon.actual, &stats, look.now, &mut self.shortage) {
-                Reading::Unknown(why) => self.reported_memory(&memory.resident, why),
-                known => known,
-            },
+            (Ok(balloon), Ok(stats)) => {
+                match guest::need(balloon.actual, &stats, look.now, &mut self.shortage) {
+                    Reading::Unknown(why) => self.reported_memory(&memory.resident, why),
+                    known => known,
+                }
+            }
             (_, Err(why)) | (Err(why), _) => self.reported_memory(&memory.resident, why),
         };
     }
 
     fn reported_memory(&self, resident: &Reading<Mib>, why: String) -> Reading<MemoryNeed> {
-        let reported = self.reported.as_ref().and_then(|(at, guest)| Some((*at, guest.memory_used()?)));
+        let reported = self
+            .reported
+            .as_ref()
+            .and_then(|(at, guest)| Some((*at, guest.memory_used()?)));
         match reported {
-            Some((at, bytes)) => {
-                guest::seen_from_outside(&Reading::known(Mib::from_bytes(bytes), at, Source::Pvesh), why)
-            }
+            Some((at, bytes)) => guest::seen_from_outside(
+                &Reading::known(Mib::from_bytes(bytes), at, Source::Pvesh),
+                why,
+            ),
             None => guest::seen_from_outside(resident, why),
         }
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
@@ -21,7 +21,7 @@ const STDOUT_MAX: usize = 4 << 20;
 const STDERR_MAX: usize = 64 << 10;
 
 /// How long a process group may take to end itself after SIGTERM, and again after SIGKILL, before it is left alone: a
-/// process that waits for pmxcfs can be beyond any signal (pve-facts 7.7).
+/// process that waits for pmxcfs can be beyond any signal (pmxcfs: dfsm.c: dfsm_send_message_sync).
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long output is still read after the command ended, where a process that it left behind holds the pipe open.
@@ -85,11 +85,21 @@ impl fmt::Display for CommandLine<'_> {
 ///
 /// Wait for this future to its end: if it is dropped, the command goes on, but dies of SIGPIPE when it next prints.
 pub async fn run(program: &Path, args: &[String], limit: Duration) -> Finished {
+    feed(program, args, &[], limit).await
+}
+
+/// As [`run`], with `input` on the program's standard input.
+pub async fn feed(program: &Path, args: &[String], input: &[u8], limit: Duration) -> Finished {
     let started = Instant::now();
     let mut stdout = Capture::new(STDOUT_MAX);
     let mut stderr = Capture::new(STDERR_MAX);
-    let ended = match spawn(program, args) {
-        Ok(mut child) => wait(&mut child, &mut stdout, &mut stderr, limit).await,
+    let stdin = if input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
+    let ended = match spawn(program, args, stdin) {
+        Ok(mut child) => wait(&mut child, input, &mut stdout, &mut stderr, limit).await,
         Err(error) => Ended::SpawnFailed(error.to_string()),
     };
     let program = program.to_string_lossy().into_owned();
@@ -105,10 +115,10 @@ pub async fn run(program: &Path, args: &[String], limit: Duration) -> Finished {
     }
 }
 
-fn spawn(program: &Path, args: &[String]) -> std::io::Result<Child> {
+fn spawn(program: &Path, args: &[String], stdin: Stdio) -> std::io::Result<Child> {
     Command::new(program)
         .args(args)
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .env_clear()
@@ -121,15 +131,23 @@ fn spawn(program: &Path, args: &[String]) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Waits for the end of `child`, reading both its outputs all the while.
+/// Waits for the end of `child`, writing its input and reading both its outputs all the while.
 async fn wait(
     child: &mut Child,
+    input: &[u8],
     stdout: &mut Capture,
     stderr: &mut Capture,
     limit: Duration,
 ) -> Ended {
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let reading = async { tokio::join!(stdout.fill(out), stderr.fill(err)) };
+    let stdin = child.stdin.take();
+    let writing = async {
+        if let Some(mut stdin) = stdin {
+            // A program may end without having read everything: its exit code tells what that means.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let reading = async { tokio::join!(stdout.fill(out), stderr.fill(err), writing) };
     tokio::pin!(reading);
     let to_the_end = async {
         let mut read = false;

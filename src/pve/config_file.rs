@@ -1,7 +1,7 @@
 //! The grammar of a VM's configuration file, `/etc/pve/nodes/<node>/qemu-server/<vmid>.conf`.
 //!
 //! Everything before the first section header is the running configuration; `[PENDING]` waits for a power cycle;
-//! other sections are snapshots (qemu-server: QemuServer.pm: parse_vm_config, restated in pve-facts 1.2 and 1.3).
+//! other sections are snapshots (qemu-server: QemuServer.pm: parse_vm_config and $confdesc).
 //! Parsing never fails: what cannot be understood in a key that matters is listed in [`VmConfig::problems`], so that
 //! an unreadable value is unknown and never a default.
 

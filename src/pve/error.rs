@@ -1,6 +1,6 @@
 //! Why a `qm` or `pvesh` command failed, told from the texts that the real commands print.
 //!
-//! Their exit codes say only zero or not zero (pve-facts 2.7), so the text is all there is. Every text that was
+//! Their exit codes say only zero or not zero, as a Perl `die` leaves them, so the text is all there is. Every text that was
 //! recorded has a test. What is not recognised stays what it is: [`Cause::Other`].
 
 use std::time::Duration;

@@ -115,7 +115,7 @@ impl Layout {
         self.at("proc")
     }
 
-    /// The control group of `vm` (pve-facts 4: `qemu.slice/<VMID>.scope`).
+    /// The control group of `vm`, a systemd scope in `qemu.slice` (QemuServer.pm: vm_start_nolock).
     pub fn scope(&self, vm: VmId) -> PathBuf {
         self.at("sys/fs/cgroup/qemu.slice")
             .join(format!("{vm}.scope"))

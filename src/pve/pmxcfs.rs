@@ -21,7 +21,7 @@ use crate::host::file::{FILE_MAX, read_bytes, read_text};
 /// How often a configuration file that seems to be gone is looked for before it counts as gone.
 ///
 /// PVE replaces a file by rename; while another process has it open, libfuse needs two renames, with a gap in between
-/// (pve-facts 7.4). Recorded: up to five immediate retries were not enough for a busy writer.
+/// (libfuse 2: lib/fuse.c: hide_node). Recorded: up to five immediate retries were not enough for a busy writer.
 const CONFIG_TRIES: u32 = 10;
 
 /// The pause between these looks. All of them together take 18 ms, many times the longest gap of two renames.
@@ -65,7 +65,7 @@ pub enum PmxcfsError {
     },
 }
 
-/// What a refused write most likely means (pve-facts 7.7).
+/// What a refused write most likely means (pmxcfs: dcdb.c, memdb.c).
 fn hint(error: &io::Error) -> &'static str {
     use nix::errno::Errno;
     match error.raw_os_error().map(Errno::from_raw) {
@@ -77,7 +77,7 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// Checks that /etc/pve is there. On the machine's own tree it must be a FUSE mount, since writes to the empty mount
-/// point would land on the root disk and keep pmxcfs from starting (pve-facts 7.8). Under another root it is enough
+/// point would land on the root disk and keep pmxcfs from starting. Under another root it is enough
 /// that `.version` can be read.
 ///
 /// # Errors
@@ -168,8 +168,8 @@ pub fn start_time(layout: &Layout) -> Result<u64, PmxcfsError> {
     }
     let path = layout.version();
     let text = read_text(&path)?;
-    let version: Version =
-        serde_json::from_str(&text).map_err(|error| ReadError::content(&path, error.to_string()))?;
+    let version: Version = serde_json::from_str(&text)
+        .map_err(|error| ReadError::content(&path, error.to_string()))?;
     Ok(version.starttime)
 }
 

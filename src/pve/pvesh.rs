@@ -21,7 +21,7 @@ pub struct Pvesh {
 }
 
 /// One guest as `/cluster/resources` lists it, on whichever node it is. Numbers are up to ten seconds old, and those
-/// of a dead node up to five minutes (pve-facts 3.4).
+/// of a dead node up to five minutes (pmxcfs: status.c: rrd_entry_is_old).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct GuestResources {
     /// Its number.

@@ -15,7 +15,7 @@ use crate::domain::{VmId, sanitize};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// For a command that changes something. Generous, since one cut off half-way leaves a pending value behind:
-    /// removing 8 GiB of modules takes 48 s at least, and QMP waits 60 s for a module (pve-facts 2.7).
+    /// removing 8 GiB of modules takes 48 s at least, and a module may take QMP 60 s (QMPClient.pm).
     pub change: Duration,
     /// For a command that only reads. Measured: 1 to 1.8 s.
     pub read: Duration,

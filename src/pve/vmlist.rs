@@ -1,6 +1,6 @@
 //! The two lists that pmxcfs keeps: which guest is on which node (`.vmlist`), and which nodes form the cluster
 //! (`.members`). Their version counters are local to this node's pmxcfs and start again when it does
-//! (pve-facts 3.7): compare them with earlier readings of this node only, and only for "changed or not".
+//! (pmxcfs: status.c): compare them with earlier readings of this node only, and only for "changed or not".
 
 use std::collections::BTreeMap;
 
@@ -125,7 +125,7 @@ impl Members {
 }
 
 /// Reads a list that pmxcfs makes up while it is read. Its text is made anew on every stat, so that a reader can see a
-/// mix of two texts (pve-facts 3.7): what does not parse is read once more.
+/// mix of two texts (pmxcfs: cfs-plug-func.c): what does not parse is read once more.
 fn read_json<T: DeserializeOwned>(path: &std::path::Path) -> Result<T, ReadError> {
     let read = || -> Result<T, ReadError> {
         let text = read_text(path)?;
@@ -192,7 +192,7 @@ mod tests {
         let (_dir, layout) = node_with(".members", text);
         let alone = Members::read(&layout).unwrap();
         assert_eq!((alone.nodename.as_str(), alone.cluster), ("vm", None));
-        // The form that pmxcfs/status.c: cfs_create_memberlist_msg gives a cluster (pve-facts 3.7).
+        // The form that pmxcfs gives a cluster (status.c: cfs_create_memberlist_msg).
         let text = r#"{"nodename": "pve1", "version": 5,
             "cluster": {"name": "c", "version": 3, "nodes": 2, "quorate": 0},
             "nodelist": {"pve1": {"id": 1, "online": 1, "ip": "10.0.0.1"}, "pve2": {"id": 2, "online": 0}}}"#;

@@ -9,7 +9,9 @@ use vm_autoscale::cluster::{AgentReport, Member, Note, Round, Seen, SharedFiles,
 use vm_autoscale::config::Settings;
 use vm_autoscale::decide::{self, Change, Memory};
 use vm_autoscale::domain::{Amount, Cores, Mib, Moment, NodeName, Reading, Resource, Source, VmId};
-use vm_autoscale::observe::{Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryView, Power, Snapshot, VmView};
+use vm_autoscale::observe::{
+    Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryView, Power, Snapshot, VmView,
+};
 use vm_autoscale::pve::VmConfig;
 
 use crate::handle::Handle;
@@ -55,8 +57,13 @@ impl Agent {
 
     /// One tick. Returns false when the process was killed in the middle of it.
     pub(crate) fn tick(&mut self, world: &RefCell<World>) -> bool {
-        let files = Handle { world, node: self.node };
-        let Some(mut snapshot) = self.observe(world, &files) else { return !world.borrow().fate[self.node].dead };
+        let files = Handle {
+            world,
+            node: self.node,
+        };
+        let Some(mut snapshot) = self.observe(world, &files) else {
+            return !world.borrow().fate[self.node].dead;
+        };
         let quorate = snapshot.cluster.quorate.get() == Some(true);
         let round = Round {
             now: snapshot.at,
@@ -94,26 +101,41 @@ impl Agent {
         let outcome = match cleared {
             Err(why) => Outcome::Withheld(why.to_string()),
             Ok(_) => {
-                let Amount::Cpu(to) = change.to else { unreachable!("only CPU is scaled here") };
+                let Amount::Cpu(to) = change.to else {
+                    unreachable!("only CPU is scaled here")
+                };
                 // `qm` is a process of its own: it comes to its end even when the agent dies.
-                match world.borrow_mut().qm_set_vcpus(self.node, change.vm.get(), to.ceil()) {
+                match world
+                    .borrow_mut()
+                    .qm_set_vcpus(self.node, change.vm.get(), to.ceil())
+                {
                     Ok(()) => Outcome::Applied,
                     Err(why) => Outcome::Withheld(why),
                 }
             }
         };
         let dies_now = world.borrow_mut().dice.chance(1);
-        world.borrow_mut().fate[self.node].dead |= dies_now && world.borrow().fate[self.node].operations_left.is_some();
+        world.borrow_mut().fate[self.node].dead |=
+            dies_now && world.borrow().fate[self.node].operations_left.is_some();
         if world.borrow().fate[self.node].dead {
             return false;
         }
         let at = Moment::from_millis(world.borrow().clock_ms(self.node));
         let now = Reading::known(change.to, at, Source::Qemu);
-        let done = Done { change, outcome, now, at, took: Duration::from_secs(1) };
+        let done = Done {
+            change,
+            outcome,
+            now,
+            at,
+            took: Duration::from_secs(1),
+        };
         self.memory.note(&done);
         if done.outcome.moved() {
             let vm = done.change.vm;
-            self.notes.push(Note { done: done.clone(), learned: self.memory.of_vm(vm).cloned() });
+            self.notes.push(Note {
+                done: done.clone(),
+                learned: self.memory.of_vm(vm).cloned(),
+            });
             self.verified.insert(vm, Verified { done, told: false });
         }
         true
@@ -128,13 +150,28 @@ impl Agent {
         let mut vms = BTreeMap::new();
         for (vm, guest) in list.vms() {
             let path = vm_autoscale::cluster::config_path(&guest.node, vm);
-            let Ok(Some(text)) = files.read(&path) else { continue };
-            vms.insert(vm, view(&world.borrow(), self.node, vm, &guest.node, &VmConfig::parse(&text), now));
+            let Ok(Some(text)) = files.read(&path) else {
+                continue;
+            };
+            vms.insert(
+                vm,
+                view(
+                    &world.borrow(),
+                    self.node,
+                    vm,
+                    &guest.node,
+                    &VmConfig::parse(&text),
+                    now,
+                ),
+            );
         }
         Some(Snapshot {
             at: now,
             node: self.name.clone(),
-            cluster: ClusterView { quorate: Reading::known(quorate, now, Source::ConfigFile), pause: None },
+            cluster: ClusterView {
+                quorate: Reading::known(quorate, now, Source::ConfigFile),
+                pause: None,
+            },
             host: HostView {
                 cpus: Cores::whole(64),
                 cpu_used: Reading::known(Cores::whole(4), now, Source::Proc),
@@ -146,11 +183,26 @@ impl Agent {
     }
 }
 
-fn view(world: &World, node: usize, vm: VmId, owner: &NodeName, config: &VmConfig, now: Moment) -> VmView {
-    let guest = world.guests.get(&vm.get()).filter(|guest| guest.on == Some(node));
+fn view(
+    world: &World,
+    node: usize,
+    vm: VmId,
+    owner: &NodeName,
+    config: &VmConfig,
+    now: Moment,
+) -> VmView {
+    let guest = world
+        .guests
+        .get(&vm.get())
+        .filter(|guest| guest.on == Some(node));
     let known = |cores: f64| {
         let mean = Cores::from_f64(cores);
-        let usage = CpuUsage { mean, seconds: vec![mean; 5], throttled: None, busiest_vcpu: None };
+        let usage = CpuUsage {
+            mean,
+            seconds: vec![mean; 5],
+            throttled: None,
+            busiest_vcpu: None,
+        };
         Reading::known(usage, now, Source::Cgroup)
     };
     let unknown = "not here";
@@ -159,7 +211,11 @@ fn view(world: &World, node: usize, vm: VmId, owner: &NodeName, config: &VmConfi
         name: config.name.clone(),
         owner: owner.clone(),
         tags: config.tags.clone(),
-        power: if guest.is_some() { Power::Running } else { Power::Stopped },
+        power: if guest.is_some() {
+            Power::Running
+        } else {
+            Power::Stopped
+        },
         template: false,
         lock: config.lock.clone(),
         uptime: Reading::unknown(unknown),
@@ -167,16 +223,25 @@ fn view(world: &World, node: usize, vm: VmId, owner: &NodeName, config: &VmConfi
         cpu: CpuView {
             ceiling: config.max_vcpus(),
             configured: config.plugged_vcpus(),
-            vcpus: guest.map_or(Reading::unknown(unknown), |g| Reading::known(g.vcpus, now, Source::Qemu)),
+            vcpus: guest.map_or(Reading::unknown(unknown), |g| {
+                Reading::known(g.vcpus, now, Source::Qemu)
+            }),
             hotplug: true,
             limit: Reading::known(None, now, Source::Cgroup),
-            usage: guest.map_or(Reading::unknown(unknown), |g| known(g.demand.min(f64::from(g.vcpus)))),
+            usage: guest.map_or(Reading::unknown(unknown), |g| {
+                known(g.demand.min(f64::from(g.vcpus)))
+            }),
         },
         memory: MemoryView {
             configured: config.memory,
             ceiling: Reading::unknown(unknown),
             hotplug: false,
-            balloon: Balloon { device: false, configured: None, shares: None, actual: Reading::unknown(unknown) },
+            balloon: Balloon {
+                device: false,
+                configured: None,
+                shares: None,
+                actual: Reading::unknown(unknown),
+            },
             resident: Reading::unknown(unknown),
             need: Reading::unknown(unknown),
         },

@@ -28,15 +28,24 @@ impl World {
     pub(crate) fn blame_hasty_calls(&mut self, node: usize, vm: u32) {
         let (now, name) = (self.now_ms, NODES[node]);
         if !self.fs.is_quorate(node) && now > self.quorum_seen_ms[node] + LAST_LOOK_MS {
-            self.violation(format!("{name} called qm for VM {vm} long after it had lost quorum"));
+            self.violation(format!(
+                "{name} called qm for VM {vm} long after it had lost quorum"
+            ));
         }
-        let Some(guest) = self.guests.get(&vm).cloned() else { return };
+        let Some(guest) = self.guests.get(&vm).cloned() else {
+            return;
+        };
         let text = self.text(node, &config(node, vm));
         if text.is_some_and(|text| text.contains("lock:")) && now > guest.locked_ms + LAST_LOOK_MS {
-            self.violation(format!("{name} called qm for VM {vm} long after it was locked"));
+            self.violation(format!(
+                "{name} called qm for VM {vm} long after it was locked"
+            ));
         }
-        if guest.on != Some(node) && now > guest.since_ms + LAST_LOOK_MS && self.fs.is_quorate(node) {
-            self.violation(format!("{name} called qm for VM {vm} long after it had left"));
+        if guest.on != Some(node) && now > guest.since_ms + LAST_LOOK_MS && self.fs.is_quorate(node)
+        {
+            self.violation(format!(
+                "{name} called qm for VM {vm} long after it had left"
+            ));
         }
     }
 
@@ -46,24 +55,39 @@ impl World {
         if !self.fs.is_quorate(change.by) {
             self.violation(format!("{name} changed VM {vm} without quorum"));
         }
-        if self.paused_since_ms.is_some_and(|since| now > since + HEARD_WITHIN_MS) {
-            self.violation(format!("{name} changed VM {vm} although the cluster was paused"));
+        if self
+            .paused_since_ms
+            .is_some_and(|since| now > since + HEARD_WITHIN_MS)
+        {
+            self.violation(format!(
+                "{name} changed VM {vm} although the cluster was paused"
+            ));
         }
         if let Some((state, since)) = self.ha_states.get(&vm).copied()
             && state != "started"
             && now > since + HEARD_WITHIN_MS
         {
-            self.violation(format!("{name} changed VM {vm} although its HA state was {state}"));
+            self.violation(format!(
+                "{name} changed VM {vm} although its HA state was {state}"
+            ));
         }
         let Some(before) = before else { return };
-        let cool = if change.to > change.from { COOL_UP } else { COOL_DOWN };
+        let cool = if change.to > change.from {
+            COOL_UP
+        } else {
+            COOL_DOWN
+        };
         let passed = Duration::from_millis(change.at_ms - before.at_ms);
         let restarted = self.agent_since_ms[change.by] >= before.at_ms;
         // A clock that was set in between tells an agent a false time of its own change; two agents compare none.
-        let same_agent = before.by == change.by && !restarted && self.clocks_set_ms[change.by] < before.at_ms;
+        let same_agent =
+            before.by == change.by && !restarted && self.clocks_set_ms[change.by] < before.at_ms;
         if passed < cool && (before.by != change.by || same_agent) {
             let first = NODES[before.by];
-            self.violation(format!("{name} changed VM {vm} {} ms after {first} did", passed.as_millis()));
+            self.violation(format!(
+                "{name} changed VM {vm} {} ms after {first} did",
+                passed.as_millis()
+            ));
         }
     }
 
@@ -99,8 +123,12 @@ impl Ledger {
     pub(crate) fn died(&mut self, agent: &Agent, world: &World) {
         self.read(agent);
         for vm in agent.verified.keys() {
-            let Some((node, at)) = self.last.get(&vm.get()).copied() else { continue };
-            let written = world.agreed_facts(vm.get()).and_then(|facts| facts.changes.get(&CPU).map(|change| change.at));
+            let Some((node, at)) = self.last.get(&vm.get()).copied() else {
+                continue;
+            };
+            let written = world
+                .agreed_facts(vm.get())
+                .and_then(|facts| facts.changes.get(&CPU).map(|change| change.at));
             if node == agent.node && written != Some(at) {
                 self.last.remove(&vm.get());
                 self.lost_with_their_agent += 1;
@@ -114,20 +142,39 @@ impl Ledger {
         for (vm, guest) in world.guests.clone() {
             let home = (0..NODES.len()).find(|node| agreed.get(&config(*node, vm)).is_some());
             if home != guest.on {
-                world.violation(format!("VM {vm} runs on {:?}, its configuration is on {home:?}", guest.on));
+                world.violation(format!(
+                    "VM {vm} runs on {:?}, its configuration is on {home:?}",
+                    guest.on
+                ));
             }
             let needed = (guest.demand.ceil() as u32).clamp(1, CORES);
             if guest.vcpus < needed {
-                world.violation(format!("VM {vm} needs {needed} vCPUs and has {} in the end", guest.vcpus));
+                world.violation(format!(
+                    "VM {vm} needs {needed} vCPUs and has {} in the end",
+                    guest.vcpus
+                ));
             }
-            let Some(facts) = world.agreed_facts(vm) else { continue };
+            let Some(facts) = world.agreed_facts(vm) else {
+                continue;
+            };
             if home.map(|node| NODES[node]) != Some(facts.owner.as_str()) {
-                world.violation(format!("the facts of VM {vm} name {} although it is on {home:?}", facts.owner));
+                world.violation(format!(
+                    "the facts of VM {vm} name {} although it is on {home:?}",
+                    facts.owner
+                ));
             }
-            let Some((node, at)) = self.last.get(&vm) else { continue };
-            let told = facts.changes.get(&CPU).map(|change| (change.node.as_str(), change.at));
+            let Some((node, at)) = self.last.get(&vm) else {
+                continue;
+            };
+            let told = facts
+                .changes
+                .get(&CPU)
+                .map(|change| (change.node.as_str(), change.at));
             if told != Some((NODES[*node], *at)) {
-                world.violation(format!("the last change of VM {vm}, by {} at {at}, is not in its facts: {told:?}", NODES[*node]));
+                world.violation(format!(
+                    "the last change of VM {vm}, by {} at {at}, is not in its facts: {told:?}",
+                    NODES[*node]
+                ));
             }
         }
     }

@@ -9,35 +9,79 @@ use crate::world::{Move, NODES, World, config};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// A live migration begins; it may fail and leave the VM where it was.
-    Migrate { vm: u8, to: u8, fails: bool },
+    Migrate {
+        vm: u8,
+        to: u8,
+        fails: bool,
+    },
     /// A node dies, with or without its last writes; HA moves its VMs.
-    NodeDies { node: u8, abruptly: bool },
-    NodeReturns { node: u8 },
+    NodeDies {
+        node: u8,
+        abruptly: bool,
+    },
+    NodeReturns {
+        node: u8,
+    },
     /// A node is cut off; after a minute its watchdog fences it.
-    Partition { node: u8, abruptly: bool },
-    Heal { node: u8 },
+    Partition {
+        node: u8,
+        abruptly: bool,
+    },
+    Heal {
+        node: u8,
+    },
     /// The agent's process is killed after so many more operations on shared files.
-    AgentDies { node: u8, after: u8, loses_disk: bool },
+    AgentDies {
+        node: u8,
+        after: u8,
+        loses_disk: bool,
+    },
     /// The agent does not run for a while, as if stopped by a signal.
-    AgentStalls { node: u8, seconds: u8 },
+    AgentStalls {
+        node: u8,
+        seconds: u8,
+    },
     /// Writes to /etc/pve hang while the group synchronises.
-    Freeze { node: u8, seconds: u8 },
+    Freeze {
+        node: u8,
+        seconds: u8,
+    },
     /// A backup locks the VM for a while.
-    Backup { vm: u8, seconds: u8 },
+    Backup {
+        vm: u8,
+        seconds: u8,
+    },
     /// An admin writes the configuration by hand.
-    Edit { vm: u8 },
+    Edit {
+        vm: u8,
+    },
     Pause,
     Resume,
     /// HA is in this state with the VM.
-    Ha { vm: u8, state: u8 },
-    Load { vm: u8, tenths: u8 },
-    Destroy { vm: u8 },
-    Create { node: u8 },
+    Ha {
+        vm: u8,
+        state: u8,
+    },
+    Load {
+        vm: u8,
+        tenths: u8,
+    },
+    Destroy {
+        vm: u8,
+    },
+    Create {
+        node: u8,
+    },
     /// A clock jumps.
-    Clock { node: u8, minutes: i16 },
+    Clock {
+        node: u8,
+        minutes: i16,
+    },
 }
 
-pub(crate) const HA_STATES: [&str; 7] = ["started", "error", "fence", "recovery", "migrate", "relocate", "freeze"];
+pub(crate) const HA_STATES: [&str; 7] = [
+    "started", "error", "fence", "recovery", "migrate", "relocate", "freeze",
+];
 
 /// A fault and how long after the one before it happens, in seconds.
 pub(crate) type Step = (u8, Fault);
@@ -86,15 +130,24 @@ impl World {
             Fault::NodeReturns { node } => self.return_node(node.into()),
             Fault::Partition { node, abruptly } => self.partition(node.into(), abruptly),
             Fault::Heal { node } => self.heal(node.into()),
-            Fault::AgentDies { node, after, loses_disk } => {
+            Fault::AgentDies {
+                node,
+                after,
+                loses_disk,
+            } => {
                 self.fate[usize::from(node)].operations_left = Some(after.into());
                 return loses_disk.then_some(ForAgents::LosesDisk { node: node.into() });
             }
             Fault::AgentStalls { node, seconds } => {
                 let until_ms = now + u64::from(seconds) * 1000;
-                return Some(ForAgents::Stall { node: node.into(), until_ms });
+                return Some(ForAgents::Stall {
+                    node: node.into(),
+                    until_ms,
+                });
             }
-            Fault::Freeze { node, seconds } => self.frozen_until_ms[usize::from(node)] = now + u64::from(seconds) * 1000,
+            Fault::Freeze { node, seconds } => {
+                self.frozen_until_ms[usize::from(node)] = now + u64::from(seconds) * 1000
+            }
             Fault::Backup { vm, seconds } => self.backup(vm, u64::from(seconds) * 1000),
             Fault::Edit { vm } => self.edit(vm),
             Fault::Pause => self.pause(),
@@ -126,20 +179,31 @@ impl World {
         let id = self.pick(vm)?;
         let node = self.guests.get(&id)?.on?;
         let usable = self.fs.is_quorate(node) && !self.is_frozen(node);
-        let text = self.text(node, &config(node, id)).filter(|text| usable && !text.contains("lock:"))?;
+        let text = self
+            .text(node, &config(node, id))
+            .filter(|text| usable && !text.contains("lock:"))?;
         Some((id, node, text))
     }
 
     fn migrate(&mut self, vm: u8, to: usize, fails: bool) {
-        let Some((id, from, text)) = self.workable(vm) else { return };
-        if from == to || !self.fs.are_connected(from, to) || self.guests.get(&id).is_none_or(|g| g.moving.is_some()) {
+        let Some((id, from, text)) = self.workable(vm) else {
+            return;
+        };
+        if from == to
+            || !self.fs.are_connected(from, to)
+            || self.guests.get(&id).is_none_or(|g| g.moving.is_some())
+        {
             return;
         }
         if self.put(from, &config(from, id), &format!("{text}lock: migrate\n")) {
             let (now, takes) = (self.now_ms, 2_000 + self.dice.below(20_000));
             if let Some(guest) = self.guests.get_mut(&id) {
                 guest.locked_ms = now;
-                guest.moving = Some(Move::Copying { to, until_ms: now + takes, fails });
+                guest.moving = Some(Move::Copying {
+                    to,
+                    until_ms: now + takes,
+                    fails,
+                });
             }
         }
     }
@@ -157,7 +221,11 @@ impl World {
         self.fate[node].dead = true;
         let now = self.now_ms;
         let to: Vec<usize> = (0..NODES.len()).filter(|other| *other != node).collect();
-        for guest in self.guests.values_mut().filter(|guest| guest.on == Some(node)) {
+        for guest in self
+            .guests
+            .values_mut()
+            .filter(|guest| guest.on == Some(node))
+        {
             // A minute until it is fenced, two until its lock has expired (pve-facts 8.3).
             let until_ms = now + 60_000 + self.dice.below(120_000);
             let to = to[self.dice.below(2) as usize];
@@ -205,22 +273,40 @@ impl World {
     }
 
     fn backup(&mut self, vm: u8, ms: u64) {
-        let Some((id, node, text)) = self.workable(vm) else { return };
-        let free = self.guests.get(&id).is_some_and(|guest| guest.moving.is_none());
+        let Some((id, node, text)) = self.workable(vm) else {
+            return;
+        };
+        let free = self
+            .guests
+            .get(&id)
+            .is_some_and(|guest| guest.moving.is_none());
         if free && self.put(node, &config(node, id), &format!("{text}lock: backup\n")) {
             let now = self.now_ms;
             if let Some(guest) = self.guests.get_mut(&id) {
                 guest.locked_ms = now;
-                guest.moving = Some(Move::Arrived { at: node, until_ms: now + ms });
+                guest.moving = Some(Move::Arrived {
+                    at: node,
+                    until_ms: now + ms,
+                });
             }
         }
     }
 
     fn edit(&mut self, vm: u8) {
-        let Some((id, node, text)) = self.workable(vm) else { return };
+        let Some((id, node, text)) = self.workable(vm) else {
+            return;
+        };
         let number = self.dice.below(1000);
-        let kept: String = text.lines().filter(|line| !line.starts_with("name:")).map(|line| format!("{line}\n")).collect();
-        self.put(node, &config(node, id), &format!("{kept}name: edited{number}\n"));
+        let kept: String = text
+            .lines()
+            .filter(|line| !line.starts_with("name:"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        self.put(
+            node,
+            &config(node, id),
+            &format!("{kept}name: edited{number}\n"),
+        );
     }
 
     fn any_quorate(&self) -> Option<usize> {
@@ -228,34 +314,82 @@ impl World {
     }
 
     fn pause(&mut self) {
-        let Some(node) = self.any_quorate() else { return };
-        let _ = self.send(node, Change::MakeDir { path: "vm-autoscale".into() });
-        let text = r#"{"by":"root@pam","since":"2027-01-15T08:00:00Z","reason":"test","cluster":true}"#;
+        let Some(node) = self.any_quorate() else {
+            return;
+        };
+        let _ = self.send(
+            node,
+            Change::MakeDir {
+                path: "vm-autoscale".into(),
+            },
+        );
+        let text =
+            r#"{"by":"root@pam","since":"2027-01-15T08:00:00Z","reason":"test","cluster":true}"#;
         if self.put(node, "vm-autoscale/pause", text) {
             self.paused_since_ms.get_or_insert(self.now_ms);
         }
     }
 
     pub(crate) fn resume(&mut self) {
-        let Some(node) = self.any_quorate() else { return };
-        if self.send(node, Change::Unlink { path: "vm-autoscale/pause".into() }).is_ok() {
+        let Some(node) = self.any_quorate() else {
+            return;
+        };
+        if self
+            .send(
+                node,
+                Change::Unlink {
+                    path: "vm-autoscale/pause".into(),
+                },
+            )
+            .is_ok()
+        {
             self.paused_since_ms = None;
         }
     }
 
     pub(crate) fn ha(&mut self, vm: u8, state: usize) {
-        let (Some(id), Some(node)) = (self.pick(vm), self.any_quorate()) else { return };
-        self.ha_states.insert(id, (HA_STATES[state % HA_STATES.len()], self.now_ms));
-        let resources: String = self.ha_states.keys().map(|id| format!("vm: {id}\n\tstate started\n\n")).collect();
-        let states: Vec<String> = self.ha_states.iter().map(|(id, (state, _))| format!(r#""vm:{id}":{{"node":"pve1","state":"{state}"}}"#)).collect();
+        let (Some(id), Some(node)) = (self.pick(vm), self.any_quorate()) else {
+            return;
+        };
+        self.ha_states
+            .insert(id, (HA_STATES[state % HA_STATES.len()], self.now_ms));
+        let resources: String = self
+            .ha_states
+            .keys()
+            .map(|id| format!("vm: {id}\n\tstate started\n\n"))
+            .collect();
+        let states: Vec<String> = self
+            .ha_states
+            .iter()
+            .map(|(id, (state, _))| format!(r#""vm:{id}":{{"node":"pve1","state":"{state}"}}"#))
+            .collect();
         self.put(node, "ha/resources.cfg", &resources);
-        self.put(node, "ha/manager_status", &format!(r#"{{"service_status":{{{}}}}}"#, states.join(",")));
+        self.put(
+            node,
+            "ha/manager_status",
+            &format!(r#"{{"service_status":{{{}}}}}"#, states.join(",")),
+        );
     }
 
     fn destroy(&mut self, vm: u8) {
-        let Some((id, node, _)) = self.workable(vm) else { return };
-        let free = self.guests.get(&id).is_some_and(|guest| guest.moving.is_none());
-        if free && self.guests.len() > 2 && self.send(node, Change::Unlink { path: config(node, id) }).is_ok() {
+        let Some((id, node, _)) = self.workable(vm) else {
+            return;
+        };
+        let free = self
+            .guests
+            .get(&id)
+            .is_some_and(|guest| guest.moving.is_none());
+        if free
+            && self.guests.len() > 2
+            && self
+                .send(
+                    node,
+                    Change::Unlink {
+                        path: config(node, id),
+                    },
+                )
+                .is_ok()
+        {
             self.guests.remove(&id);
             self.destroyed += 1;
         }
@@ -282,4 +416,3 @@ impl World {
         }
     }
 }
-

@@ -38,7 +38,9 @@ impl Handle<'_> {
         if world.is_frozen(self.node) {
             // The caller gives up; the call itself cannot be taken back.
             world.hanging.push((self.node, change));
-            return Err(Refused::Files(FilesError::Failed("/etc/pve did not answer in time".to_owned())));
+            return Err(Refused::Files(FilesError::Failed(
+                "/etc/pve did not answer in time".to_owned(),
+            )));
         }
         world.send(self.node, change).map_err(Refused::Errno)
     }
@@ -90,7 +92,10 @@ impl SharedFiles for Handle<'_> {
     fn read(&self, path: &str) -> Result<Option<String>, FilesError> {
         self.step()?;
         let world = self.world.borrow();
-        Ok(world.fs.made_up(self.node, path).or_else(|| world.text(self.node, path)))
+        Ok(world
+            .fs
+            .made_up(self.node, path)
+            .or_else(|| world.text(self.node, path)))
     }
 
     fn read_settled(&self, path: &str) -> Result<Option<String>, FilesError> {
@@ -111,40 +116,73 @@ impl SharedFiles for Handle<'_> {
         self.with_parents(path)?;
         let number = self.world.borrow_mut().dice.below(1_000_000);
         let temporary = format!("{path}.tmp.{number}");
-        self.change(Change::Create { path: temporary.clone() })?;
-        self.change(Change::Write { path: temporary.clone(), offset: 0, data: text.as_bytes().to_vec() })?;
+        self.change(Change::Create {
+            path: temporary.clone(),
+        })?;
+        self.change(Change::Write {
+            path: temporary.clone(),
+            offset: 0,
+            data: text.as_bytes().to_vec(),
+        })?;
         // Somebody on this node has the file open: libfuse hides it first, and for everyone it is gone in between.
         let is_open = self.world.borrow_mut().dice.chance(10);
         if is_open && self.world.borrow().fs.entry(self.node, path).is_some() {
             let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
             let hidden = format!("{directory}/.fuse_hidden{number:08x}");
-            self.change(Change::Rename { from: path.to_owned(), to: hidden.clone() })?;
-            self.change(Change::Rename { from: temporary, to: path.to_owned() })?;
+            self.change(Change::Rename {
+                from: path.to_owned(),
+                to: hidden.clone(),
+            })?;
+            self.change(Change::Rename {
+                from: temporary,
+                to: path.to_owned(),
+            })?;
             self.change(Change::Unlink { path: hidden })?;
         } else {
-            self.change(Change::Rename { from: temporary, to: path.to_owned() })?;
+            self.change(Change::Rename {
+                from: temporary,
+                to: path.to_owned(),
+            })?;
         }
         self.count(path);
         Ok(())
     }
 
     fn remove(&self, path: &str) -> Result<bool, FilesError> {
-        let removed = unless(self.change(Change::Unlink { path: path.to_owned() }), Errno::NoEnt)?;
+        let removed = unless(
+            self.change(Change::Unlink {
+                path: path.to_owned(),
+            }),
+            Errno::NoEnt,
+        )?;
         self.count(path);
         Ok(removed)
     }
 
     fn make_dir(&self, path: &str) -> Result<bool, FilesError> {
-        unless(self.change(Change::MakeDir { path: path.to_owned() }), Errno::Exist)
+        unless(
+            self.change(Change::MakeDir {
+                path: path.to_owned(),
+            }),
+            Errno::Exist,
+        )
     }
 
     fn remove_dir(&self, path: &str) -> Result<bool, FilesError> {
-        unless(self.change(Change::RemoveDir { path: path.to_owned() }), Errno::NoEnt)
+        unless(
+            self.change(Change::RemoveDir {
+                path: path.to_owned(),
+            }),
+            Errno::NoEnt,
+        )
     }
 
     fn touch(&self, path: &str, at: Moment) -> Result<bool, FilesError> {
         let mtime_s = u64::try_from(at.as_millis() / 1000).unwrap_or(0);
-        match self.change(Change::SetTime { path: path.to_owned(), mtime_s }) {
+        match self.change(Change::SetTime {
+            path: path.to_owned(),
+            mtime_s,
+        }) {
             Ok(()) => Ok(true),
             Err(Refused::Errno(Errno::Acces | Errno::NoEnt)) => Ok(false),
             Err(other) => Err(other.into()),
@@ -152,7 +190,10 @@ impl SharedFiles for Handle<'_> {
     }
 
     fn ask_to_expire(&self, path: &str) {
-        let _ = self.change(Change::SetTime { path: path.to_owned(), mtime_s: 0 });
+        let _ = self.change(Change::SetTime {
+            path: path.to_owned(),
+            mtime_s: 0,
+        });
     }
 
     fn quorate(&self) -> Result<bool, FilesError> {

@@ -43,7 +43,10 @@ struct Figures {
 fn settings() -> Settings {
     let mut settings = Settings::default();
     for profile in settings.profiles.values_mut() {
-        profile.cooldown = Cooldown { up: COOL_UP, down: COOL_DOWN };
+        profile.cooldown = Cooldown {
+            up: COOL_UP,
+            down: COOL_DOWN,
+        };
         profile.cpu.method = CpuMethod::Vcpus;
         profile.memory.method = MemoryMethod::Off;
     }
@@ -92,7 +95,9 @@ impl Simulation {
         if self.agents[node].is_none() && !self.start(node) {
             return;
         }
-        let Some(agent) = &mut self.agents[node] else { return };
+        let Some(agent) = &mut self.agents[node] else {
+            return;
+        };
         let alive = agent.tick(&self.world);
         self.ledger.read(agent);
         if alive {
@@ -111,7 +116,12 @@ impl Simulation {
         world.agent_since_ms[node] = world.now_ms;
         self.starts += 1;
         let now = Moment::from_millis(world.clock_ms(node));
-        self.agents[node] = Some(Agent::start(node, self.disks[node].clone(), settings(), now));
+        self.agents[node] = Some(Agent::start(
+            node,
+            self.disks[node].clone(),
+            settings(),
+            now,
+        ));
         true
     }
 
@@ -138,7 +148,9 @@ impl Simulation {
             writes: world.writes,
             // One per change and per owner; the settings of each VM once; one per start; one per node and hour; one per
             // VM that goes away; one again for each that was undone; the daily sweep.
-            allowed: world.changes + world.completed_moves + u64::from(world.next_vm) - 101 + self.starts + nodes * hours
+            allowed: world.changes + world.completed_moves + u64::from(world.next_vm) - 101
+                + self.starts
+                + nodes * hours
                 + world.destroyed
                 + world.writes_undone
                 + hours / 24
@@ -162,15 +174,26 @@ fn run(steps: &[Step], seed: u64) -> Result<Figures, String> {
     simulation.run_for(200, TICK_MS);
     simulation.world.borrow_mut().all_well();
     simulation.run_for(300, TICK_MS);
-    simulation.ledger.check_converged(&mut simulation.world.borrow_mut());
+    simulation
+        .ledger
+        .check_converged(&mut simulation.world.borrow_mut());
     simulation.run_for(26 * 3600, 600_000);
-    simulation.ledger.check_tidy(&mut simulation.world.borrow_mut());
+    simulation
+        .ledger
+        .check_tidy(&mut simulation.world.borrow_mut());
     let figures = simulation.figures(steps.len());
     let mut world = simulation.world.borrow_mut();
     if figures.writes > figures.allowed {
-        world.violation(format!("{} writes where {} are allowed", figures.writes, figures.allowed));
+        world.violation(format!(
+            "{} writes where {} are allowed",
+            figures.writes, figures.allowed
+        ));
     }
-    if world.violations.is_empty() { Ok(figures) } else { Err(world.violations.join("\n")) }
+    if world.violations.is_empty() {
+        Ok(figures)
+    } else {
+        Err(world.violations.join("\n"))
+    }
 }
 
 /// How many runs, and how many faults in each: 1,000 in all, unless PVE_FAULTS asks for more.
@@ -178,15 +201,31 @@ const FAULTS_A_RUN: usize = 50;
 
 #[test]
 fn no_two_agents_change_a_vm_within_its_cool_down_whatever_happens() {
-    let faults: u32 = std::env::var("PVE_FAULTS").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000);
-    let seed: u64 = std::env::var("PVE_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(20_261_124);
-    let shrink: u32 = std::env::var("PVE_SHRINK").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
+    let faults: u32 = std::env::var("PVE_FAULTS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000);
+    let seed: u64 = std::env::var("PVE_SEED")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(20_261_124);
+    let shrink: u32 = std::env::var("PVE_SHRINK")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(500);
     let cases = faults.div_ceil(FAULTS_A_RUN as u32);
-    let config = Config { cases, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, max_shrink_iters: shrink, ..Config::default() };
+    let config = Config {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        max_shrink_iters: shrink,
+        ..Config::default()
+    };
     let total = RefCell::new(Figures::default());
     let mut runner = TestRunner::new(config);
     let result = runner.run(&(schedule(FAULTS_A_RUN), any::<u64>()), |(steps, seed)| {
-        let figures = run(&steps, seed).map_err(|why| TestCaseError::fail(format!("seed {seed}\n{why}")))?;
+        let figures =
+            run(&steps, seed).map_err(|why| TestCaseError::fail(format!("seed {seed}\n{why}")))?;
         let mut total = total.borrow_mut();
         total.faults += figures.faults;
         total.changes += figures.changes;

@@ -36,7 +36,11 @@ impl Dice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Move {
     /// Locked on the source; memory is copied until the time given, then it succeeds or fails.
-    Copying { to: usize, until_ms: u64, fails: bool },
+    Copying {
+        to: usize,
+        until_ms: u64,
+        fails: bool,
+    },
     /// The configuration is on the target and still locked.
     Arrived { at: usize, until_ms: u64 },
     /// Its node is dead; HA moves it at the time given.
@@ -152,7 +156,9 @@ impl World {
         self.next_vm += 1;
         let vcpus = 1 + self.dice.below(3) as u32;
         let demand = self.dice.below(60) as f64 / 10.0;
-        let text = format!("cores: {CORES}\nhotplug: disk,network,usb,cpu\nmemory: 2048\nname: vm{vm}\ntags: autoscale\nvcpus: {vcpus}\n");
+        let text = format!(
+            "cores: {CORES}\nhotplug: disk,network,usb,cpu\nmemory: 2048\nname: vm{vm}\ntags: autoscale\nvcpus: {vcpus}\n"
+        );
         if self.put(node, &config(node, vm), &text) {
             let guest = Guest {
                 on: Some(node),
@@ -168,18 +174,32 @@ impl World {
     }
 
     /// Sends a change by `node`; whether it took effect.
-    pub(crate) fn send(&mut self, node: usize, change: Change) -> Result<(), crate::cluster_fs::Errno> {
+    pub(crate) fn send(
+        &mut self,
+        node: usize,
+        change: Change,
+    ) -> Result<(), crate::cluster_fs::Errno> {
         let stamp = self.clock_ms(node) / 1000;
-        self.fs.change(node, change, u64::try_from(stamp).unwrap_or(0))
+        self.fs
+            .change(node, change, u64::try_from(stamp).unwrap_or(0))
     }
 
     /// Replaces a file as PVE does: temporary file and rename.
     pub(crate) fn put(&mut self, node: usize, path: &str, text: &str) -> bool {
         let temporary = format!("{path}.tmp.{}", self.dice.below(1_000_000));
         let steps = [
-            Change::Create { path: temporary.clone() },
-            Change::Write { path: temporary.clone(), offset: 0, data: text.as_bytes().to_vec() },
-            Change::Rename { from: temporary.clone(), to: path.to_owned() },
+            Change::Create {
+                path: temporary.clone(),
+            },
+            Change::Write {
+                path: temporary.clone(),
+                offset: 0,
+                data: text.as_bytes().to_vec(),
+            },
+            Change::Rename {
+                from: temporary.clone(),
+                to: path.to_owned(),
+            },
         ];
         let done = steps.into_iter().all(|step| self.send(node, step).is_ok());
         if !done {
@@ -247,12 +267,24 @@ impl World {
     }
 
     fn go_on_moving(&mut self) {
-        let due: Vec<(u32, Move)> = self.guests.iter().filter_map(|(vm, guest)| Some((*vm, guest.moving?))).collect();
+        let due: Vec<(u32, Move)> = self
+            .guests
+            .iter()
+            .filter_map(|(vm, guest)| Some((*vm, guest.moving?)))
+            .collect();
         for (vm, step) in due {
             let next = match step {
-                Move::Copying { to, until_ms, fails } if self.now_ms >= until_ms => self.hand_over(vm, to, fails),
-                Move::Arrived { at, until_ms } if self.now_ms >= until_ms => self.unlock(vm, at, step),
-                Move::Recovering { to, until_ms } if self.now_ms >= until_ms => self.recover(vm, to, step),
+                Move::Copying {
+                    to,
+                    until_ms,
+                    fails,
+                } if self.now_ms >= until_ms => self.hand_over(vm, to, fails),
+                Move::Arrived { at, until_ms } if self.now_ms >= until_ms => {
+                    self.unlock(vm, at, step)
+                }
+                Move::Recovering { to, until_ms } if self.now_ms >= until_ms => {
+                    self.recover(vm, to, step)
+                }
                 going_on => Some(going_on),
             };
             if let Some(guest) = self.guests.get_mut(&vm) {
@@ -269,25 +301,48 @@ impl World {
         }
         let reaches = self.fs.are_connected(from, to) && self.fs.is_up(to);
         let moved = !fails && reaches && {
-            let rename = Change::Rename { from: config(from, vm), to: config(to, vm) };
+            let rename = Change::Rename {
+                from: config(from, vm),
+                to: config(to, vm),
+            };
             self.send(from, rename).is_ok()
         };
         let now = self.now_ms;
         if !moved {
-            return self.unlock(vm, from, Move::Arrived { at: from, until_ms: now });
+            return self.unlock(
+                vm,
+                from,
+                Move::Arrived {
+                    at: from,
+                    until_ms: now,
+                },
+            );
         }
         if let Some(guest) = self.guests.get_mut(&vm) {
             (guest.on, guest.since_ms) = (Some(to), now);
         }
         self.completed_moves += 1;
-        Some(Move::Arrived { at: to, until_ms: now + 500 + self.dice.below(3_000) })
+        Some(Move::Arrived {
+            at: to,
+            until_ms: now + 500 + self.dice.below(3_000),
+        })
     }
 
     fn unlock(&mut self, vm: u32, node: usize, again: Move) -> Option<Move> {
         let path = config(node, vm);
-        let Some(text) = self.text(node, &path) else { return self.fs.is_up(node).then_some(again) };
-        let open: String = text.lines().filter(|line| !line.starts_with("lock:")).map(|line| format!("{line}\n")).collect();
-        if self.put(node, &path, &open) { None } else { Some(again) }
+        let Some(text) = self.text(node, &path) else {
+            return self.fs.is_up(node).then_some(again);
+        };
+        let open: String = text
+            .lines()
+            .filter(|line| !line.starts_with("lock:"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        if self.put(node, &path, &open) {
+            None
+        } else {
+            Some(again)
+        }
     }
 
     /// HA takes the VM of a dead node: another one renames its configuration, without a leftover lock, and starts it.
@@ -297,7 +352,10 @@ impl World {
         if from == to || !self.fs.is_quorate(to) {
             return Some(again);
         }
-        let rename = Change::Rename { from: config(from, vm), to: config(to, vm) };
+        let rename = Change::Rename {
+            from: config(from, vm),
+            to: config(to, vm),
+        };
         if self.send(to, rename).is_err() {
             return Some(again);
         }
@@ -308,7 +366,14 @@ impl World {
             guest.vcpus = vcpus_of(&text);
         }
         self.completed_moves += 1;
-        self.unlock(vm, to, Move::Arrived { at: to, until_ms: now })
+        self.unlock(
+            vm,
+            to,
+            Move::Arrived {
+                at: to,
+                until_ms: now,
+            },
+        )
     }
 
     /// What `qm set VMID --vcpus N` does on `node`, called by its agent (qemu-server: the configuration is locked, read,
@@ -319,20 +384,34 @@ impl World {
         let starts = 300 + self.dice.below(1_200);
         self.advance(starts);
         let path = config(node, vm);
-        let Some(text) = self.text(node, &path) else { return self.refuse("no configuration here") };
+        let Some(text) = self.text(node, &path) else {
+            return self.refuse("no configuration here");
+        };
         if text.contains("lock:") {
             return self.refuse("locked");
         }
         let lines = text.lines().filter(|line| !line.starts_with("vcpus:"));
-        let new: String = lines.map(|line| format!("{line}\n")).chain([format!("vcpus: {vcpus}\n")]).collect();
+        let new: String = lines
+            .map(|line| format!("{line}\n"))
+            .chain([format!("vcpus: {vcpus}\n")])
+            .collect();
         if self.is_frozen(node) || !self.put(node, &path, &new) {
             return self.refuse("cannot be written");
         }
         let now = self.now_ms;
-        let Some(guest) = self.guests.get_mut(&vm).filter(|guest| guest.on == Some(node)) else {
+        let Some(guest) = self
+            .guests
+            .get_mut(&vm)
+            .filter(|guest| guest.on == Some(node))
+        else {
             return self.refuse("not running here");
         };
-        let change = Changed { at_ms: now, by: node, from: guest.vcpus, to: vcpus };
+        let change = Changed {
+            at_ms: now,
+            by: node,
+            from: guest.vcpus,
+            to: vcpus,
+        };
         guest.vcpus = vcpus;
         let before = guest.last_change.replace(change);
         self.changes += 1;
@@ -354,5 +433,8 @@ pub(crate) fn config(node: usize, vm: u32) -> String {
 }
 
 pub(crate) fn vcpus_of(config: &str) -> u32 {
-    config.lines().find_map(|line| line.strip_prefix("vcpus: ")?.parse().ok()).unwrap_or(CORES)
+    config
+        .lines()
+        .find_map(|line| line.strip_prefix("vcpus: ")?.parse().ok())
+        .unwrap_or(CORES)
 }

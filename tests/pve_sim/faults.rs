@@ -10,6 +10,8 @@
 //!   do: kill                    # see Effect
 //! ```
 //!
+//! Of several rules that fit, the first one strikes until it is used up, then the next.
+//!
 //! A mistake in the file ends the command with a message of its own: a fault that silently never fires would make
 //! its test pass for nothing. What fired is appended to `var/lib/pve-sim/faults.log`, which is also how `times` is
 //! counted across processes.
@@ -129,22 +131,22 @@ impl Faults {
         })
     }
 
-    /// The effects that strike at this point, each counted as used.
-    pub(crate) fn at(&self, point: Point) -> Result<Vec<Effect>> {
+    /// The effect that strikes at this point, counted as used: that of the first rule which is not used up.
+    pub(crate) fn at(&self, point: Point) -> Result<Option<Effect>> {
         self.take(|rule| rule.at == point && rule.effect != Effect::LeavePending)
     }
 
     /// Whether options stay pending this time.
     pub(crate) fn leaves_pending(&self) -> Result<bool> {
-        Ok(!self
+        Ok(self
             .take(|rule| rule.effect == Effect::LeavePending)?
-            .is_empty())
+            .is_some())
     }
 
-    fn take(&self, wanted: impl Fn(&Rule) -> bool) -> Result<Vec<Effect>> {
+    fn take(&self, wanted: impl Fn(&Rule) -> bool) -> Result<Option<Effect>> {
         let rules: Vec<&Rule> = self.rules.iter().filter(|rule| wanted(rule)).collect();
         if rules.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let mut log = File::options()
             .create(true)
@@ -154,18 +156,20 @@ impl Faults {
         log.lock()?;
         let mut used = String::new();
         log.read_to_string(&mut used)?;
-        let mut effects = Vec::new();
-        for rule in rules {
-            let count = used
+        let times_used = |rule: &Rule| {
+            let identities = used
                 .lines()
-                .filter(|line| line.split('\t').next() == Some(&rule.identity))
-                .count();
-            if rule.times.is_none_or(|times| count < times) {
-                writeln!(log, "{}\t{}", rule.identity, self.argv)?;
-                effects.push(rule.effect.clone());
-            }
-        }
-        Ok(effects)
+                .map(|line| line.split('\t').next().unwrap_or_default());
+            identities
+                .filter(|identity| *identity == rule.identity)
+                .count()
+        };
+        let fresh = |rule: &&Rule| rule.times.is_none_or(|times| times_used(rule) < times);
+        let Some(rule) = rules.into_iter().find(fresh) else {
+            return Ok(None);
+        };
+        writeln!(log, "{}\t{}", rule.identity, self.argv)?;
+        Ok(Some(rule.effect.clone()))
     }
 }
 
@@ -224,7 +228,7 @@ mod tests {
         ] {
             let (_root, faults) = loaded(yaml, args);
             assert_eq!(
-                !faults.unwrap().at(Point::Start).unwrap().is_empty(),
+                faults.unwrap().at(Point::Start).unwrap().is_some(),
                 fits,
                 "{args}"
             );
@@ -238,10 +242,22 @@ mod tests {
         let (root, faults) = loaded(yaml, "set 101");
         let other = Faults::load(root.path(), "qm", &["set".to_owned()]).unwrap();
         let faults = faults.unwrap();
-        assert_eq!(faults.at(Point::Start).unwrap(), []);
-        assert_eq!(faults.at(Point::Locked).unwrap().len(), 1);
-        assert_eq!(other.at(Point::Locked).unwrap().len(), 1);
-        assert_eq!(faults.at(Point::Locked).unwrap(), []);
+        assert_eq!(faults.at(Point::Start).unwrap(), None);
+        assert!(faults.at(Point::Locked).unwrap().is_some());
+        assert!(other.at(Point::Locked).unwrap().is_some());
+        assert_eq!(faults.at(Point::Locked).unwrap(), None);
+    }
+
+    #[test]
+    fn when_a_rule_is_used_up_the_next_one_has_its_turn() {
+        let yaml = "- {command: qm, args: set, times: 1, do: nothing}\n- {command: qm, args: set, do: kill}";
+        let (_root, faults) = loaded(yaml, "set 101");
+        let faults = faults.unwrap();
+        let struck = || faults.at(Point::Start).unwrap();
+        assert_eq!(
+            [struck(), struck()],
+            [Some(Effect::Nothing), Some(Effect::Kill)]
+        );
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod vm;
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
@@ -51,6 +52,9 @@ pub(crate) use vm::Vm;
 
 /// The longest that a test waits for something to become so. Long, since a busy machine is no fault.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How much quicker than PVE the commands wait, unless a test says otherwise: a vCPU may take 2 s instead of 11 to
+/// appear, a memory module's unplug is polled every 0.6 s instead of 3.
+const SPEED: f64 = 5.0;
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -73,6 +77,14 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 )]
 fn pause(span: Duration) {
     std::thread::sleep(span);
+}
+
+/// A directory for a node's root. A node replaces hundreds of files a second, which a disk would feel.
+fn in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    tempfile::tempdir_in(memory)
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// A simulated node that is running.
@@ -104,7 +116,7 @@ impl Node {
             ..Scenario::default()
         };
         shape(&mut scenario);
-        let dir = tempfile::tempdir().unwrap();
+        let dir = in_memory();
         let child = Self::launch(dir.path(), &scenario);
         let node = Self {
             dir,
@@ -113,6 +125,7 @@ impl Node {
             sent: Cell::new(0),
         };
         eventually("the simulated node is up", || node.is_up());
+        node.speed(SPEED);
         node
     }
 
@@ -123,9 +136,10 @@ impl Node {
         fs::write(state.join("scenario.yaml"), text).unwrap();
         let log = fs::File::create(state.join("node.log")).unwrap();
         Process::new(env!("CARGO_BIN_EXE_pve-sim"))
-            .args(["node", "--root"])
+            .args(["node", "--with-parent", "--root"])
             .arg(root)
-            .stdin(Stdio::null())
+            // Ends with the test, even if that is killed.
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -139,7 +153,8 @@ impl Node {
             let running = self.truth().vms.into_keys();
             running.into_iter().all(|id| {
                 let refuses = self.spec(id).monitor == MonitorState::Refuses;
-                refuses || self.path(&format!("run/qemu-server/{id}.qmp")).exists()
+                let socket = self.path(&format!("run/qemu-server/{id}.qmp"));
+                refuses || UnixStream::connect(socket).is_ok()
             })
         };
         self.state("truth.json").exists() && self.path("etc/pve/.vmlist").exists() && sockets()
@@ -185,6 +200,22 @@ impl Node {
     /// What `qm` and `pvesh` do wrong from now on, in the words of `tests/pve_sim/faults.rs`.
     pub(crate) fn faults(&self, yaml: &str) {
         self.write(&format!("{STATE_DIR}/faults.yaml"), yaml);
+    }
+
+    /// How many times quicker than PVE the commands wait from now on.
+    pub(crate) fn speed(&self, times: f64) {
+        let yaml = format!("speed: {times}\n");
+        self.write(&format!("{STATE_DIR}/delays.yaml"), &yaml);
+    }
+
+    /// The `qm` and `pvesh` processes that were started so far, each with its arguments.
+    pub(crate) fn commands(&self) -> Vec<Vec<String>> {
+        let log = fs::read_to_string(self.state("commands.log")).unwrap_or_default();
+        let argv = |line: &str| {
+            let started: serde_json::Value = serde_json::from_str(line).unwrap();
+            serde_json::from_value(started["argv"].clone()).unwrap()
+        };
+        log.lines().map(argv).collect()
     }
 
     /// Everything as it really is.

@@ -15,16 +15,40 @@ pub(crate) const LOCK_TIMEOUT_MS: u64 = 120_000;
 /// A change, as it is sent to all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    Create { path: String },
-    Write { path: String, offset: usize, data: Vec<u8> },
-    Truncate { path: String, size: usize },
-    Rename { from: String, to: String },
-    Unlink { path: String },
-    MakeDir { path: String },
-    RemoveDir { path: String },
-    SetTime { path: String, mtime_s: u64 },
+    Create {
+        path: String,
+    },
+    Write {
+        path: String,
+        offset: usize,
+        data: Vec<u8>,
+    },
+    Truncate {
+        path: String,
+        size: usize,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
+    Unlink {
+        path: String,
+    },
+    MakeDir {
+        path: String,
+    },
+    RemoveDir {
+        path: String,
+    },
+    SetTime {
+        path: String,
+        mtime_s: u64,
+    },
     /// The removal of a lock that was found too old; only if it is still the same.
-    Expire { path: String, version: u64 },
+    Expire {
+        path: String,
+        version: u64,
+    },
 }
 
 /// A change in its place in the order.
@@ -74,7 +98,11 @@ impl Cluster {
             locks: BTreeMap::new(),
             started_ms: 0,
         };
-        Self { nodes: names.iter().map(node).collect(), order: Vec::new(), now_ms: 0 }
+        Self {
+            nodes: names.iter().map(node).collect(),
+            order: Vec::new(),
+            now_ms: 0,
+        }
     }
 
     /// Lets time pass.
@@ -104,7 +132,10 @@ impl Cluster {
 
     fn reached(&self, node: usize) -> usize {
         let here = self.nodes[node].partition;
-        self.nodes.iter().filter(|other| other.up && other.partition == here).count()
+        self.nodes
+            .iter()
+            .filter(|other| other.up && other.partition == here)
+            .count()
     }
 
     /// Whether `a` and `b` reach each other.
@@ -124,10 +155,14 @@ impl Cluster {
     /// each is a file that was replaced.
     pub(crate) fn cut_off_abruptly(&mut self, node: usize, partition: usize) -> usize {
         let mut lost = 0;
-        let others = (0..self.nodes.len()).filter(|other| *other != node && self.are_connected(node, *other));
+        let others = (0..self.nodes.len())
+            .filter(|other| *other != node && self.are_connected(node, *other));
         if let Some(known) = others.map(|other| self.nodes[other].applied).max() {
             let renames = |message: &&Message| matches!(message.change, Change::Rename { .. });
-            lost = self.order[known.min(self.order.len())..].iter().filter(renames).count();
+            lost = self.order[known.min(self.order.len())..]
+                .iter()
+                .filter(renames)
+                .count();
             self.order.truncate(known);
             self.nodes[node].diverged = self.nodes[node].applied > known;
         }
@@ -145,13 +180,21 @@ impl Cluster {
 
     /// Whoever (re)joins the quorate partition is brought to its state at once (dfsm: state transfer).
     fn resync(&mut self) {
-        let quorate: Vec<usize> = (0..self.nodes.len()).filter(|node| self.is_quorate(*node)).collect();
+        let quorate: Vec<usize> = (0..self.nodes.len())
+            .filter(|node| self.is_quorate(*node))
+            .collect();
         for node in &quorate {
             if !self.nodes[*node].diverged {
                 self.apply_up_to(*node, self.order.len());
             }
         }
-        let Some(leader) = quorate.iter().find(|node| !self.nodes[**node].diverged).copied() else { return };
+        let Some(leader) = quorate
+            .iter()
+            .find(|node| !self.nodes[**node].diverged)
+            .copied()
+        else {
+            return;
+        };
         for node in quorate {
             if self.nodes[node].diverged {
                 self.nodes[node].tree = self.nodes[leader].tree.clone();
@@ -169,14 +212,20 @@ impl Cluster {
     /// Lets `node` apply up to `count` more changes; one that is cut off gets none.
     pub(crate) fn deliver(&mut self, node: usize, count: usize) {
         if self.is_quorate(node) {
-            self.apply_up_to(node, (self.nodes[node].applied + count).min(self.order.len()));
+            self.apply_up_to(
+                node,
+                (self.nodes[node].applied + count).min(self.order.len()),
+            );
         }
     }
 
     /// Lets `node` apply what is at least `delay_ms` old.
     pub(crate) fn deliver_older(&mut self, node: usize, delay_ms: u64) {
         let (now, applied) = (self.now_ms, self.nodes[node].applied.min(self.order.len()));
-        let ripe = self.order[applied..].iter().take_while(|message| message.sent_ms + delay_ms <= now).count();
+        let ripe = self.order[applied..]
+            .iter()
+            .take_while(|message| message.sent_ms + delay_ms <= now)
+            .count();
         self.deliver(node, ripe);
     }
 
@@ -192,7 +241,9 @@ impl Cluster {
         let version = self.nodes[node].applied as u64 + 1;
         let state = &mut self.nodes[node];
         state.applied += 1;
-        let result = state.tree.apply(&message.change, message.sender, message.stamp_s, version);
+        let result = state
+            .tree
+            .apply(&message.change, message.sender, message.stamp_s, version);
         self.watch_locks(node);
         result
     }
@@ -201,8 +252,14 @@ impl Cluster {
     fn watch_locks(&mut self, node: usize) {
         let now = self.now_ms;
         let state = &mut self.nodes[node];
-        let present: Vec<(String, u64)> = state.tree.locks().map(|(path, entry)| (path.clone(), entry.version)).collect();
-        state.locks.retain(|path, _| present.iter().any(|(p, _)| p == path));
+        let present: Vec<(String, u64)> = state
+            .tree
+            .locks()
+            .map(|(path, entry)| (path.clone(), entry.version))
+            .collect();
+        state
+            .locks
+            .retain(|path, _| present.iter().any(|(p, _)| p == path));
         for (path, version) in present {
             let seen = state.locks.entry(path).or_insert((version, now));
             if seen.0 != version {
@@ -213,7 +270,12 @@ impl Cluster {
 
     /// Sends a change by `node`, whose clock says `stamp_s`, and returns what came of it, as the system call does: after
     /// the change was applied on this node.
-    pub(crate) fn change(&mut self, node: usize, change: Change, stamp_s: u64) -> Result<(), Errno> {
+    pub(crate) fn change(
+        &mut self,
+        node: usize,
+        change: Change,
+        stamp_s: u64,
+    ) -> Result<(), Errno> {
         if !self.is_quorate(node) {
             return Err(Errno::Acces);
         }
@@ -223,7 +285,12 @@ impl Cluster {
             self.ask_to_expire(node, path.clone());
             return Err(Errno::Acces);
         }
-        let message = Message { change, sender: node, stamp_s, sent_ms: self.now_ms };
+        let message = Message {
+            change,
+            sender: node,
+            stamp_s,
+            sent_ms: self.now_ms,
+        };
         self.apply_up_to(node, self.order.len());
         self.order.push(message.clone());
         self.apply_next(node, &message)
@@ -231,11 +298,20 @@ impl Cluster {
 
     /// The node with the lowest number in the partition looks at its own timer (dcdb.c: dcdb_deliver).
     fn ask_to_expire(&mut self, node: usize, path: String) {
-        let judge = (0..self.nodes.len()).find(|other| self.are_connected(node, *other)).unwrap_or(node);
-        let Some((version, since)) = self.nodes[judge].locks.get(&path).copied() else { return };
+        let judge = (0..self.nodes.len())
+            .find(|other| self.are_connected(node, *other))
+            .unwrap_or(node);
+        let Some((version, since)) = self.nodes[judge].locks.get(&path).copied() else {
+            return;
+        };
         if self.now_ms.saturating_sub(since) > LOCK_TIMEOUT_MS {
             let expire = Change::Expire { path, version };
-            let message = Message { change: expire, sender: judge, stamp_s: 0, sent_ms: self.now_ms };
+            let message = Message {
+                change: expire,
+                sender: judge,
+                stamp_s: 0,
+                sent_ms: self.now_ms,
+            };
             self.apply_up_to(judge, self.order.len());
             self.order.push(message.clone());
             let _ = self.apply_next(judge, &message);
@@ -255,10 +331,17 @@ impl Cluster {
     /// The whole state that all nodes will come to.
     pub(crate) fn agreed(&self) -> Tree {
         let sound = self.nodes.iter().filter(|node| !node.diverged);
-        let mut latest = sound.max_by_key(|node| node.applied).map(|n| (n.applied, n.tree.clone()));
+        let mut latest = sound
+            .max_by_key(|node| node.applied)
+            .map(|n| (n.applied, n.tree.clone()));
         if let Some((applied, tree)) = &mut latest {
             for (at, message) in self.order.iter().enumerate().skip(*applied) {
-                let _ = tree.apply(&message.change, message.sender, message.stamp_s, at as u64 + 1);
+                let _ = tree.apply(
+                    &message.change,
+                    message.sender,
+                    message.stamp_s,
+                    at as u64 + 1,
+                );
             }
         }
         latest.map(|(_, tree)| tree).unwrap_or_default()
@@ -274,7 +357,11 @@ impl Cluster {
         let state = &self.nodes[node];
         match name {
             ".vmlist" => Some(vmlist(&state.tree)),
-            ".version" => Some(format!("{{\n\"starttime\": {},\n\"vmlist\": {}\n}}\n", state.started_ms / 1000, state.applied)),
+            ".version" => Some(format!(
+                "{{\n\"starttime\": {},\n\"vmlist\": {}\n}}\n",
+                state.started_ms / 1000,
+                state.applied
+            )),
             ".members" => Some(self.members(node)),
             _ => None,
         }
@@ -285,7 +372,12 @@ impl Cluster {
         let list: Vec<String> = (0..self.nodes.len())
             .map(|other| {
                 let online = u8::from(self.are_connected(node, other));
-                format!("\"{}\": {{ \"id\": {}, \"online\": {online}, \"ip\": \"10.0.0.{}\"}}", self.name(other), other + 1, other + 1)
+                format!(
+                    "\"{}\": {{ \"id\": {}, \"online\": {online}, \"ip\": \"10.0.0.{}\"}}",
+                    self.name(other),
+                    other + 1,
+                    other + 1
+                )
             })
             .collect();
         format!(
@@ -303,12 +395,20 @@ impl Cluster {
 fn vmlist(tree: &Tree) -> String {
     let ids: Vec<String> = tree
         .vms()
-        .map(|(vm, node, version)| format!("\"{vm}\": {{ \"node\": \"{node}\", \"type\": \"qemu\", \"version\": {version} }}"))
+        .map(|(vm, node, version)| {
+            format!(
+                "\"{vm}\": {{ \"node\": \"{node}\", \"type\": \"qemu\", \"version\": {version} }}"
+            )
+        })
         .collect();
     if ids.is_empty() {
         return "{\n\"version\": 1\n}\n".to_owned();
     }
-    format!("{{\n\"version\": {},\n\"ids\": {{\n{}}}\n\n}}\n", ids.len(), ids.join(",\n"))
+    format!(
+        "{{\n\"version\": {},\n\"ids\": {{\n{}}}\n\n}}\n",
+        ids.len(),
+        ids.join(",\n")
+    )
 }
 
 #[cfg(test)]

@@ -34,7 +34,12 @@ pub(crate) struct Entry {
 
 impl Entry {
     fn directory(writer: usize, mtime_s: u64, version: u64) -> Self {
-        Self { data: None, mtime_s, writer, version }
+        Self {
+            data: None,
+            mtime_s,
+            writer,
+            version,
+        }
     }
 }
 
@@ -46,7 +51,8 @@ pub(crate) struct Tree {
 
 /// Whether `path` is a directory with the meaning of a lock.
 pub(crate) fn is_lock(path: &str) -> bool {
-    path.strip_prefix(LOCKS).is_some_and(|name| !name.is_empty() && !name.contains('/'))
+    path.strip_prefix(LOCKS)
+        .is_some_and(|name| !name.is_empty() && !name.contains('/'))
 }
 
 /// The VM whose configuration `path` is (memdb.c: path_contain_vm_config).
@@ -63,7 +69,9 @@ impl Tree {
     /// What every cluster has.
     pub(crate) fn new(nodes: &[&str]) -> Self {
         let mut tree = Self::default();
-        let mut dirs: Vec<String> = ["priv", "priv/lock", "nodes", "ha"].map(str::to_owned).to_vec();
+        let mut dirs: Vec<String> = ["priv", "priv/lock", "nodes", "ha"]
+            .map(str::to_owned)
+            .to_vec();
         for node in nodes {
             dirs.extend([format!("nodes/{node}"), format!("nodes/{node}/qemu-server")]);
         }
@@ -84,15 +92,28 @@ impl Tree {
     }
 
     pub(crate) fn names(&self, directory: &str) -> Vec<String> {
-        let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
-        let below = self.entries.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        let prefix = if directory.is_empty() {
+            String::new()
+        } else {
+            format!("{directory}/")
+        };
+        let below = self
+            .entries
+            .range(prefix.clone()..)
+            .take_while(|(path, _)| path.starts_with(&prefix));
         let names = below.filter_map(|(path, _)| path.strip_prefix(&prefix));
-        names.filter(|name| !name.is_empty() && !name.contains('/')).map(str::to_owned).collect()
+        names
+            .filter(|name| !name.is_empty() && !name.contains('/'))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The lock directories.
     pub(crate) fn locks(&self) -> impl Iterator<Item = (&String, &Entry)> {
-        self.entries.range(LOCKS.to_owned()..).take_while(|(path, _)| path.starts_with(LOCKS)).filter(|(path, e)| is_lock(path) && e.data.is_none())
+        self.entries
+            .range(LOCKS.to_owned()..)
+            .take_while(|(path, _)| path.starts_with(LOCKS))
+            .filter(|(path, e)| is_lock(path) && e.data.is_none())
     }
 
     /// VMs with their node and the version of their configuration.
@@ -104,23 +125,36 @@ impl Tree {
     }
 
     /// Applies a change sent by `writer` at `stamp_s` by its clock.
-    pub(crate) fn apply(&mut self, change: &Change, writer: usize, stamp_s: u64, version: u64) -> Result<(), Errno> {
+    pub(crate) fn apply(
+        &mut self,
+        change: &Change,
+        writer: usize,
+        stamp_s: u64,
+        version: u64,
+    ) -> Result<(), Errno> {
         match change {
             Change::Create { path } => {
                 self.may_appear(path, None)?;
-                let entry = Entry { data: Some(Vec::new()), mtime_s: stamp_s, writer, version };
+                let entry = Entry {
+                    data: Some(Vec::new()),
+                    mtime_s: stamp_s,
+                    writer,
+                    version,
+                };
                 self.entries.insert(path.clone(), entry);
                 Ok(())
             }
-            Change::Write { path, offset, data } => self.edit(path, writer, stamp_s, version, |file| {
-                let end = offset + data.len();
-                if end > FILE_MAX {
-                    return Err(Errno::FBig);
-                }
-                file.resize(file.len().max(end), 0);
-                file[*offset..end].copy_from_slice(data);
-                Ok(())
-            }),
+            Change::Write { path, offset, data } => {
+                self.edit(path, writer, stamp_s, version, |file| {
+                    let end = offset + data.len();
+                    if end > FILE_MAX {
+                        return Err(Errno::FBig);
+                    }
+                    file.resize(file.len().max(end), 0);
+                    file[*offset..end].copy_from_slice(data);
+                    Ok(())
+                })
+            }
             Change::Truncate { path, size } => self.edit(path, writer, stamp_s, version, |file| {
                 file.resize((*size).min(FILE_MAX), 0);
                 Ok(())
@@ -136,7 +170,8 @@ impl Tree {
             },
             Change::MakeDir { path } => {
                 self.may_appear(path, None)?;
-                self.entries.insert(path.clone(), Entry::directory(writer, stamp_s, version));
+                self.entries
+                    .insert(path.clone(), Entry::directory(writer, stamp_s, version));
                 Ok(())
             }
             Change::RemoveDir { path } => self.remove_dir(path),
@@ -163,7 +198,9 @@ impl Tree {
         }
         self.parent_is_there(path)?;
         match vm_of(path) {
-            Some((vm, _)) if moving != Some(vm) && self.vms().any(|(other, _, _)| other == vm) => Err(Errno::Exist),
+            Some((vm, _)) if moving != Some(vm) && self.vms().any(|(other, _, _)| other == vm) => {
+                Err(Errno::Exist)
+            }
             _ => Ok(()),
         }
     }
@@ -191,10 +228,19 @@ impl Tree {
         Ok(())
     }
 
-    fn rename(&mut self, from: &str, to: &str, (writer, stamp_s, version): (usize, u64, u64)) -> Result<(), Errno> {
+    fn rename(
+        &mut self,
+        from: &str,
+        to: &str,
+        (writer, stamp_s, version): (usize, u64, u64),
+    ) -> Result<(), Errno> {
         let entry = self.entries.get(from).cloned().ok_or(Errno::NoEnt)?;
         if entry.data.is_none() && (is_lock(from) || !self.names(from).is_empty()) {
-            return Err(if is_lock(from) { Errno::Acces } else { Errno::NotEmpty });
+            return Err(if is_lock(from) {
+                Errno::Acces
+            } else {
+                Errno::NotEmpty
+            });
         }
         if from == to {
             return Ok(());
@@ -208,7 +254,15 @@ impl Tree {
             (None, _) => self.may_appear(to, vm_of(from).map(|(vm, _)| vm))?,
         }
         self.entries.remove(from);
-        self.entries.insert(to.to_owned(), Entry { mtime_s: stamp_s, writer, version, ..entry });
+        self.entries.insert(
+            to.to_owned(),
+            Entry {
+                mtime_s: stamp_s,
+                writer,
+                version,
+                ..entry
+            },
+        );
         Ok(())
     }
 

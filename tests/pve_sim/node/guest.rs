@@ -318,3 +318,67 @@ fn set_online(machine: &mut Machine, id: &str) {
         module.online |= module.id == id;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::machine::Config;
+    use crate::node::scenario::Load;
+
+    fn machine(lines: &[(&str, &str)]) -> Machine {
+        let config: Config = lines
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Machine::start(&config, 20_000, 16).unwrap()
+    }
+
+    fn demand(memory_mib: f64) -> Demand {
+        Demand::new(&Load {
+            memory_mib: memory_mib.into(),
+            files_mib: 0.0,
+            ..Load::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn an_idle_guests_memory_is_that_of_the_recorded_one() {
+        let mut machine = machine(&[("memory", "2048"), ("numa", "1"), ("hotplug", "memory")]);
+        let guest = Guest::settled(GuestSpec::default(), &mut machine, &demand(0.0));
+        let memory = guest.memory(&machine);
+        // recordings/qmp-balloon-and-guest-stats.json, in MiB; its programs had 10 more in use.
+        let recorded = [2_025_594_880.0, 1_951_756_288.0, 1_875_140_608.0].map(|b| b / 1_048_576.0);
+        for (ours, theirs) in [memory.total, memory.free, memory.available]
+            .into_iter()
+            .zip(recorded)
+        {
+            assert!((ours - theirs).abs() < 16.0, "{ours} {theirs}");
+        }
+    }
+
+    #[test]
+    fn a_balloon_takes_free_memory_and_no_more() {
+        let mut machine = machine(&[("memory", "4096"), ("balloon", "512")]);
+        let mut guest = Guest::settled(GuestSpec::default(), &mut machine, &demand(1500.0));
+        for step in 0..100 {
+            let now = f64::from(step) * 0.1;
+            guest.advance(&mut machine, &demand(1500.0), (now, 0.1, now));
+        }
+        assert!(machine.actual() > 1500 * MIB, "{}", machine.actual() / MIB);
+        assert_eq!(guest.oom_kills, 0);
+    }
+
+    #[test]
+    fn a_guest_without_a_driver_keeps_its_memory_and_tells_nothing() {
+        let mut machine = machine(&[("memory", "4096"), ("balloon", "512")]);
+        let spec = GuestSpec {
+            balloon_driver: false,
+            ..GuestSpec::default()
+        };
+        let mut guest = Guest::settled(spec, &mut machine, &demand(100.0));
+        guest.report(&mut machine, 10.0, 1_800_000_000);
+        assert_eq!(machine.actual(), 4096 * MIB);
+        assert_eq!(machine.balloon.unwrap().statistics, None);
+    }
+}

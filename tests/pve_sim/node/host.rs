@@ -121,12 +121,35 @@ impl Host {
             .collect()
     }
 
+    /// /proc/loadavg.
+    pub(crate) fn loadavg(&self) -> String {
+        format!("{0:.2} {0:.2} {0:.2} 1/800 20000\n", self.cpu_used)
+    }
+
     /// /proc/uptime.
     pub(crate) fn uptime(&self, spec: &NodeSpec) -> String {
         let idle = self.uptime_s * f64::from(spec.cpus) - self.guest_s - self.own_s;
         format!("{:.2} {:.2}\n", self.uptime_s, idle.max(0.0))
     }
 }
+
+/// /proc/cpuinfo, cut to what tools look at.
+pub(crate) fn cpuinfo(spec: &NodeSpec) -> String {
+    let cpu = |at: u32| {
+        format!(
+            "processor\t: {at}\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 1\n\
+             model name\t: AMD EPYC 7763 64-Core Processor\ncpu MHz\t\t: 2445.404\nphysical id\t: 0\n\
+             siblings\t: {cpus}\ncore id\t\t: {at}\ncpu cores\t: {cpus}\nflags\t\t: fpu vme de pse tsc msr\n\
+             address sizes\t: 48 bits physical, 48 bits virtual\n\n",
+            cpus = spec.cpus
+        )
+    };
+    (0..spec.cpus).map(cpu).collect()
+}
+
+/// /proc/version.
+pub(crate) const VERSION: &str = "Linux version 6.17.2-1-pve (build@proxmox) (gcc (Debian 14.2.0-19) 14.2.0, \
+    GNU ld (GNU Binutils for Debian) 2.44) #1 SMP PREEMPT_DYNAMIC PMX 6.17.2-1 (2025-10-21T11:55Z)\n";
 
 /// /proc/spl/kstat/zfs/arcstats, cut to the lines that tell the ARC's size and limits.
 pub(crate) fn arcstats(spec: &NodeSpec) -> Option<String> {

@@ -136,3 +136,73 @@ fn read_trace(path: &Path, column: TraceColumn) -> Result<Vec<(f64, f64)>> {
     ensure!(!points.is_empty(), "trace {} is empty", path.display());
     Ok(points)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(curve: Curve) -> Series {
+        Series::new(&curve).unwrap()
+    }
+
+    #[test]
+    fn a_ramp_waits_climbs_and_stays() {
+        let ramp = series(Curve::Ramp(Ramp {
+            from: 1.0,
+            to: 5.0,
+            over_s: 4.0,
+            after_s: 2.0,
+        }));
+        let values = [0.0, 2.0, 3.0, 6.0, 60.0].map(|age| ramp.at(age));
+        assert_eq!(values, [1.0, 1.0, 2.0, 5.0, 5.0]);
+    }
+
+    #[test]
+    fn a_square_wave_is_high_first() {
+        let square = series(Curve::Square(Square {
+            low: 1.0,
+            high: 8.0,
+            period_s: 10.0,
+            duty: 0.2,
+        }));
+        let values = [0.0, 1.9, 2.1, 9.9, 10.1].map(|age| square.at(age));
+        assert_eq!(values, [8.0, 8.0, 1.0, 1.0, 8.0]);
+    }
+
+    #[test]
+    fn a_trace_holds_each_value_runs_at_its_speed_and_starts_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("trace.csv");
+        let text =
+            "# step_s=60\ntime_s,cpu_cores,memory_mib\n600,1.0,100\n660,2.0,200\n720,3.0,300\n";
+        std::fs::write(&file, text).unwrap();
+        let trace = series(Curve::Trace(TraceSpec {
+            trace: file,
+            column: TraceColumn::MemoryMib,
+            speed: 60.0,
+            skip_s: 60.0,
+            scale: 0.5,
+        }));
+        let values = [0.0, 0.9, 1.0, 2.0, 3.0].map(|age| trace.at(age));
+        assert_eq!(values, [100.0, 100.0, 150.0, 50.0, 100.0]);
+    }
+
+    #[test]
+    fn a_trace_that_cannot_be_read_as_numbers_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("trace.csv");
+        for text in [
+            "",
+            "time_s,cpu_cores\n",
+            "time_s,cpu_cores\n0,many\n",
+            "time_s,memory_mib\n0,1\n",
+            "time_s,cpu_cores\n60,1\n0,1\n",
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert!(
+                read_trace(&file, TraceColumn::CpuCores).is_err(),
+                "{text:?}"
+            );
+        }
+    }
+}

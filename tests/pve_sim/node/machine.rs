@@ -3,12 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 
 /// A mebibyte.
 pub(crate) const MIB: u64 = 1024 * 1024;
-/// Boot memory of a VM with memory hotplug (`Mem.pm: $STATICMEM`).
-const STATIC_MIB: u64 = 1024;
 /// Where the memory modules begin in the guest's address space, as recorded.
 const MODULES_AT: u64 = 4 << 30;
 
@@ -142,125 +140,11 @@ pub(crate) struct Machine {
     pub(crate) running: bool,
     /// Asked of the guest and not answered yet.
     pub(crate) requests: Vec<Request>,
-    next_tid: u32,
-}
-
-/// The sizes of memory modules in the order in which PVE plugs them: 8 groups of 32, doubling from 512 MiB.
-pub(crate) fn module_ladder() -> impl Iterator<Item = u64> {
-    (0..8u32).flat_map(|group| std::iter::repeat_n(512u64 << group, 32))
-}
-
-fn number(config: &Config, key: &str) -> Option<u64> {
-    config.get(key).and_then(|value| value.parse().ok())
-}
-
-/// `memory`, in either of its forms.
-pub(crate) fn memory_mib(config: &Config) -> u64 {
-    let text = config.get("memory").map_or("512", String::as_str);
-    let text = text.strip_prefix("current=").unwrap_or(text);
-    text.parse().unwrap_or(512)
-}
-
-/// Whether `hotplug` contains `feature`; `1` stands for the default, in which CPU and memory are not.
-pub(crate) fn hotplugs(config: &Config, feature: &str) -> bool {
-    config.get("hotplug").is_some_and(|list| {
-        list.split([',', ';', ' '])
-            .any(|entry| entry.trim() == feature)
-    })
+    /// The thread id that the next vCPU gets.
+    pub(crate) next_tid: u32,
 }
 
 impl Machine {
-    /// The QEMU that PVE would start from `config`; the errors are those of `qm start`.
-    pub(crate) fn start(config: &Config, pid: u32, host_cpus: u32) -> Result<Self> {
-        let sockets = number(config, "sockets").unwrap_or(1).max(1) as u32;
-        let cores = number(config, "cores").unwrap_or(1).max(1) as u32;
-        let most = sockets.saturating_mul(cores);
-        ensure!(
-            most <= host_cpus,
-            "MAX {host_cpus} vcpus allowed per VM on this node"
-        );
-        let vcpus = number(config, "vcpus").map_or(most, |n| n as u32);
-        ensure!(
-            (1..=most).contains(&vcpus),
-            "you can't add more vcpus than maxcpus"
-        );
-        let memory_hotplug = hotplugs(config, "memory");
-        let numa = number(config, "numa") == Some(1);
-        if memory_hotplug {
-            check_memory_hotplug(config, numa)?;
-        }
-        let mut machine = Self {
-            sockets,
-            cores,
-            cpu_type: cpu_type(config),
-            numa,
-            memory_hotplug,
-            hugepages: config.contains_key("hugepages"),
-            vcpus: Vec::new(),
-            boot_memory: memory_mib(config) * MIB,
-            modules: Vec::new(),
-            backends: BTreeMap::new(),
-            balloon: None,
-            running: true,
-            requests: Vec::new(),
-            next_tid: pid + 1,
-        };
-        let plugged_one_by_one = hotplugs(config, "cpu");
-        for index in 0..vcpus {
-            let id = (plugged_one_by_one && index > 0).then(|| format!("cpu{}", index + 1));
-            machine.add_vcpu(id, index, true);
-        }
-        if memory_hotplug {
-            machine.lay_out_modules(config)?;
-        }
-        machine.add_balloon(config);
-        Ok(machine)
-    }
-
-    /// Boot memory and modules of a VM with memory hotplug.
-    fn lay_out_modules(&mut self, config: &Config) -> Result<()> {
-        let memory = memory_mib(config);
-        let gigantic = config.get("hugepages").is_some_and(|size| size == "1024");
-        let sockets = u64::from(self.sockets);
-        let boot = STATIC_MIB * if gigantic { sockets } else { 1 };
-        ensure!(memory >= boot, "minimum memory must be {boot}MB");
-        self.boot_memory = boot * MIB;
-        let mut reached = boot;
-        for (slot, size) in module_ladder().enumerate() {
-            if reached >= memory {
-                break;
-            }
-            let size = if gigantic { size * 2 } else { size };
-            ensure!(
-                reached + size <= memory,
-                "memory size ({memory}) must be aligned to {size} for hotplugging"
-            );
-            let (id, memdev) = (format!("dimm{slot}"), format!("mem-dimm{slot}"));
-            self.backends.insert(memdev.clone(), size * MIB);
-            self.add_module(id, memdev, (slot as u64 % 32) % sockets)?;
-            reached += size;
-        }
-        for module in &mut self.modules {
-            (module.hotplugged, module.online) = (false, true);
-        }
-        Ok(())
-    }
-
-    /// The balloon device, told to be at the configured minimum as PVE does at a cold start.
-    fn add_balloon(&mut self, config: &Config) {
-        let target = number(config, "balloon");
-        if target == Some(0) {
-            return;
-        }
-        let ram = self.ram();
-        let wanted = target.map_or(0, |mib| ram.saturating_sub(mib * MIB));
-        self.balloon = Some(Balloon {
-            wanted,
-            polling_s: 2,
-            ..Balloon::default()
-        });
-    }
-
     /// The most vCPUs it can have.
     pub(crate) fn max_vcpus(&self) -> u32 {
         self.sockets * self.cores
@@ -342,40 +226,5 @@ impl Machine {
     pub(crate) fn remove_device(&mut self, id: &str) {
         self.vcpus.retain(|vcpu| vcpu.id.as_deref() != Some(id));
         self.modules.retain(|module| module.id != id);
-    }
-}
-
-/// What memory hotplug cannot be combined with (`Mem.pm: config`).
-fn check_memory_hotplug(config: &Config, numa: bool) -> Result<()> {
-    let has = |prefix: &str| {
-        config.keys().any(|key| {
-            key.strip_prefix(prefix)
-                .is_some_and(|rest| rest.parse::<u32>().is_ok())
-        })
-    };
-    ensure!(numa, "NUMA needs to be enabled for memory hotplug");
-    ensure!(
-        !has("numa"),
-        "cannot enable memory hotplugging with custom NUMA topology"
-    );
-    ensure!(
-        !has("virtiofs"),
-        "Memory hotplug does not work in combination with virtio-fs."
-    );
-    Ok(())
-}
-
-/// What `-cpu` becomes: without KVM PVE uses qemu64, and its x86-64-v2 models are built on that too.
-fn cpu_type(config: &Config) -> &'static str {
-    let emulated = config.get("kvm").is_some_and(|kvm| kvm == "0");
-    let model = config.get("cpu").map_or("kvm64", String::as_str);
-    let model = model.split(',').next().unwrap_or_default();
-    let model = model.strip_prefix("cputype=").unwrap_or(model);
-    match model {
-        _ if emulated => "qemu64-x86_64-cpu",
-        "host" => "host-x86_64-cpu",
-        "max" => "max-x86_64-cpu",
-        "kvm64" => "kvm64-x86_64-cpu",
-        _ => "qemu64-x86_64-cpu",
     }
 }

@@ -19,6 +19,7 @@ mod pmxcfs;
 mod qmp;
 mod report;
 pub(crate) mod scenario;
+mod start;
 mod state;
 pub(crate) mod truth;
 mod vm;
@@ -49,8 +50,8 @@ impl Shared {
     }
 }
 
-/// Runs the node under `root` until SIGTERM or SIGINT.
-pub(crate) fn run(root: &Path, scenario: Option<&Path>) -> Result<()> {
+/// Runs the node under `root` until SIGTERM or SIGINT, or until standard input ends if it is to end with its parent.
+pub(crate) fn run(root: &Path, scenario: Option<&Path>, with_parent: bool) -> Result<()> {
     let scenario = read_scenario(root, scenario)?;
     let binary = std::env::current_exe().context("the path of this binary")?;
     let layout = Layout::new(root, &scenario.node.name);
@@ -58,7 +59,11 @@ pub(crate) fn run(root: &Path, scenario: Option<&Path>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, live(layout, scenario))
+    let ended =
+        tokio::task::LocalSet::new().block_on(&runtime, live(layout, scenario, with_parent));
+    // A read of standard input that has not come back cannot be ended.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The scenario that was named, or else the one of the root, or else an empty node.
@@ -73,16 +78,19 @@ fn read_scenario(root: &Path, path: Option<&Path>) -> Result<Scenario> {
     serde_yaml::from_str(&text).with_context(|| format!("{}", path.display()))
 }
 
-async fn live(layout: Layout, scenario: Scenario) -> Result<()> {
+async fn live(layout: Layout, scenario: Scenario, with_parent: bool) -> Result<()> {
     let step = Duration::from_millis(scenario.node.update_ms.max(10));
     let shared = Rc::new(Shared(RefCell::new(Node::new(layout, scenario)?)));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut timer = tokio::time::interval(step);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let orphaned = end_of_input(with_parent);
+    tokio::pin!(orphaned);
     loop {
         tokio::select! {
             _ = timer.tick() => {}
+            () = &mut orphaned => break,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -91,6 +99,21 @@ async fn live(layout: Layout, scenario: Scenario) -> Result<()> {
     }
     shared.0.borrow_mut().shut_down();
     Ok(())
+}
+
+/// Comes back when standard input has ended; never, if that is not to be waited for.
+async fn end_of_input(with_parent: bool) {
+    if !with_parent {
+        return std::future::pending().await;
+    }
+    let (ended, end) = tokio::sync::oneshot::channel();
+    // A thread of its own: a read of standard input cannot be called off, and must not hold up the end.
+    std::thread::spawn(move || {
+        // What is written there means nothing, and an error is an end too.
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).ok();
+        ended.send(()).ok();
+    });
+    end.await.ok();
 }
 
 /// Opens the sockets of VMs that should have one and do not, and closes the others.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -37,18 +38,18 @@ pub(crate) fn serve(node: &Rc<Shared>, id: u32, path: &Path) -> Result<AbortHand
 /// One client, from the greeting until it goes.
 async fn converse(node: &Shared, id: u32, stream: UnixStream) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
-    let mut lines = BufReader::new(read).lines();
+    let mut requests = Requests {
+        read,
+        received: Vec::new(),
+    };
     until_it_answers(node, id).await;
     let version = node.with_vm(id, |vm, _| monitor::version(vm.guest.spec.statistics));
-    send(
-        &mut write,
-        json!({"QMP": {"version": version, "capabilities": ["oob"]}}),
-    )
-    .await?;
+    let greeting = json!({"QMP": {"version": version, "capabilities": ["oob"]}});
+    send(&mut write, greeting).await?;
     let mut negotiated = false;
     loop {
-        let line = tokio::select! {
-            line = lines.next_line() => line?,
+        let request = tokio::select! {
+            request = requests.next() => request?,
             () = sleep(LOOK_AGAIN) => {
                 if negotiated {
                     tell_events(node, id, &mut write).await?;
@@ -56,13 +57,46 @@ async fn converse(node: &Shared, id: u32, stream: UnixStream) -> std::io::Result
                 continue;
             }
         };
-        let Some(line) = line else { return Ok(()) };
-        if line.trim().is_empty() {
-            continue;
-        }
+        let Some(request) = request else {
+            return Ok(());
+        };
         until_it_answers(node, id).await;
-        let reply = answer(node, id, &line, &mut negotiated);
+        let reply = match request {
+            Ok(request) => answer(node, id, &request, &mut negotiated),
+            Err(error) => failed(Failure::generic(format!("JSON parse error, {error}")), None),
+        };
         send(&mut write, reply).await?;
+    }
+}
+
+/// What a client sends: JSON values, one after the other, with or without a line break between them.
+struct Requests {
+    read: OwnedReadHalf,
+    received: Vec<u8>,
+}
+
+impl Requests {
+    /// The next value, or what is wrong with it; nothing at the end. Can be dropped at any point without a loss.
+    async fn next(&mut self) -> std::io::Result<Option<serde_json::Result<Value>>> {
+        loop {
+            let mut values = serde_json::Deserializer::from_slice(&self.received).into_iter();
+            let next = values.next();
+            let end = values.byte_offset();
+            match next {
+                Some(Ok(value)) => {
+                    self.received.drain(..end);
+                    return Ok(Some(Ok(value)));
+                }
+                Some(Err(error)) if !error.is_eof() => {
+                    self.received.clear();
+                    return Ok(Some(Err(error)));
+                }
+                Some(Err(_)) | None => {}
+            }
+            if self.read.read_buf(&mut self.received).await? == 0 {
+                return Ok(None);
+            }
+        }
     }
 }
 
@@ -87,14 +121,8 @@ async fn tell_events(
     Ok(())
 }
 
-/// The reply to one line.
-fn answer(node: &Shared, id: u32, line: &str, negotiated: &mut bool) -> Value {
-    let request: Value = match serde_json::from_str(line) {
-        Ok(request) => request,
-        Err(error) => {
-            return failed(Failure::generic(format!("JSON parse error, {error}")), None);
-        }
-    };
+/// The reply to one request.
+fn answer(node: &Shared, id: u32, request: &Value, negotiated: &mut bool) -> Value {
     let tag = request.get("id");
     let Some(command) = request.get("execute").and_then(Value::as_str) else {
         let desc = "QMP input lacks member 'execute'";

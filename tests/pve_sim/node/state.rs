@@ -13,12 +13,13 @@ use super::ballooning::{self, Participant};
 use super::clock::unix_millis;
 use super::cpu::{Claim, share_out};
 use super::files;
-use super::host::{Host, arcstats};
+use super::host::{Host, VERSION, arcstats, cpuinfo};
 use super::layout::Layout;
 use super::machine::{Config, MIB};
 use super::pmxcfs::{self, Registry};
 use super::scenario::{MonitorState, Scenario};
 use super::vm::{Habits, Vm};
+use crate::vmconf::VmConfig;
 
 /// How long the node has been up when the simulation begins, in seconds.
 const UP_ALREADY: f64 = 100_000.0;
@@ -72,6 +73,9 @@ impl Node {
             scenario,
         };
         node.write_configs()?;
+        node.layout
+            .replace("proc/cpuinfo", &cpuinfo(&node.scenario.node))?;
+        node.layout.replace("proc/version", VERSION)?;
         for (id, spec) in node.scenario.vms.clone() {
             let habits = Habits {
                 load: spec.load,
@@ -126,7 +130,7 @@ impl Node {
     pub(crate) fn config(&self, id: u32) -> Result<Config> {
         let file = self.layout.configs().join(format!("{id}.conf"));
         let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
-        Ok(active(&text))
+        Ok(VmConfig::parse(id, &text).0.active)
     }
 
     /// Starts QEMU for a VM that does not run, `age` seconds after its guest's boot.
@@ -265,6 +269,7 @@ impl Node {
         layout.replace("proc/stat", &self.host.stat(spec, boot))?;
         layout.replace("proc/meminfo", &self.host.meminfo(spec))?;
         layout.replace("proc/uptime", &self.host.uptime(spec))?;
+        layout.replace("proc/loadavg", &self.host.loadavg())?;
         for (name, pressure) in [
             ("cpu", &self.host.cpu_pressure),
             ("memory", &self.host.memory_pressure),
@@ -307,16 +312,6 @@ impl Node {
         self.make_up(".members", &text)?;
         pmxcfs::set_writable(&self.layout.path("etc/pve"), self.quorate && self.writable)
     }
-}
-
-/// The lines before the first section.
-fn active(text: &str) -> Config {
-    text.lines()
-        .take_while(|line| !line.starts_with('['))
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once(':'))
-        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
-        .collect()
 }
 
 /// Whether pvestatd moves this VM's balloon, and within which limits.

@@ -10,6 +10,7 @@ mod failure;
 mod hotplug;
 mod memory;
 mod monitor;
+mod node_info;
 mod options;
 mod output;
 mod power;

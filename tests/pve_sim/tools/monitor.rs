@@ -67,9 +67,10 @@ impl<'a> Monitor<'a> {
         if !self.socket().exists() {
             return Err(Failure::died("unable to open monitor socket"));
         }
-        let answer = self
-            .open(seconds)
-            .and_then(|mut client| client.execute(execute, arguments));
+        let answer = self.open(seconds).and_then(|mut client| {
+            client.execute("qmp_capabilities", json!({}))?;
+            client.execute(execute, arguments)
+        });
         answer.map_err(|why| {
             Failure::died(format!(
                 "VM {} qmp command '{execute}' failed - {why}",
@@ -78,15 +79,9 @@ impl<'a> Monitor<'a> {
         })
     }
 
-    /// Asks several things on one connection and stops at the first that fails, as a status does.
-    pub(crate) fn ask_all(&self, commands: &[&str]) -> Vec<Value> {
-        let Ok(mut client) = self.open(STATUS_TIMEOUT) else {
-            return Vec::new();
-        };
-        commands
-            .iter()
-            .map_while(|execute| client.execute(execute, json!({})).ok())
-            .collect()
+    /// Connects for a status. What it may take is counted from here, whatever else is connected after it.
+    pub(crate) fn open_for_status(&self) -> Option<Client> {
+        self.open(STATUS_TIMEOUT).ok()
     }
 
     fn socket(&self) -> std::path::PathBuf {
@@ -99,14 +94,12 @@ impl<'a> Monitor<'a> {
             .connect(seconds)
             .map_err(|why| format!("unable to connect to VM {} qmp socket - {why}", self.vmid))?;
         let deadline = Instant::now() + self.session.delays().timeout(seconds);
-        let mut client = Client {
+        Ok(Client {
             stream,
             deadline,
             received: Vec::new(),
             sent: 0,
-        };
-        client.execute("qmp_capabilities", json!({}))?;
-        Ok(client)
+        })
     }
 
     /// A full queue of waiting clients is worth waiting for, anything else is not.
@@ -137,7 +130,9 @@ fn connect_at_once(path: &Path) -> Result<UnixStream, Errno> {
     Ok(stream)
 }
 
-struct Client {
+/// One connection to QEMU.
+#[derive(Debug)]
+pub(crate) struct Client {
     stream: UnixStream,
     deadline: Instant,
     received: Vec<u8>,
@@ -145,10 +140,24 @@ struct Client {
 }
 
 impl Client {
+    /// Asks several things and stops at the first that fails.
+    pub(crate) fn ask_all(mut self, commands: &[&str]) -> Vec<Value> {
+        if self.execute("qmp_capabilities", json!({})).is_err() {
+            return Vec::new();
+        }
+        commands
+            .iter()
+            .map_while(|execute| self.execute(execute, json!({})).ok())
+            .collect()
+    }
+
     fn execute(&mut self, execute: &str, arguments: Value) -> Result<Value, String> {
         self.sent += 1;
         let id = format!("{}:{}", std::process::id(), self.sent);
-        let request = json!({ "execute": execute, "arguments": arguments, "id": id }).to_string();
+        let request = format!(
+            "{}\n",
+            json!({ "execute": execute, "arguments": arguments, "id": id })
+        );
         self.stream
             .write_all(request.as_bytes())
             .map_err(|_| "client closed connection".to_owned())?;

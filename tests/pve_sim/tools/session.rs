@@ -28,6 +28,8 @@ pub(crate) struct Delays {
     pub(crate) startup_s: f64,
     /// Seconds that `qm` waits for the VM's flock.
     pub(crate) flock_s: f64,
+    /// Fixes the order in which Perl walks hashes. Without it each run has its own, as with Perl.
+    pub(crate) hash_seed: Option<u64>,
 }
 
 impl Default for Delays {
@@ -36,12 +38,13 @@ impl Default for Delays {
             speed: 1.0,
             startup_s: 0.0,
             flock_s: 10.0,
+            hash_seed: None,
         }
     }
 }
 
 /// A wait for another process never gets shorter than this: on a busy machine, a healthy QEMU may need that long.
-const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Delays {
     fn load(root: &Path) -> Result<Self> {
@@ -101,11 +104,10 @@ impl Session {
             .and_then(|name| name.to_str())
             .context("etc/pve/local names no node")?
             .to_owned();
-        let hash_seed = match env::var("PERL_HASH_SEED") {
-            Ok(seed) => seed.parse().context("PERL_HASH_SEED")?,
-            Err(_) => u64::from(std::process::id()),
-        };
         let delays = Delays::load(&root)?;
+        let hash_seed = delays
+            .hash_seed
+            .unwrap_or_else(|| u64::from(std::process::id()));
         let faults = Faults::load(&root, command, args)?;
         Ok(Self {
             root,
@@ -181,7 +183,7 @@ impl Session {
         std::thread::sleep(self.delays.scaled(seconds));
     }
 
-    /// The order in which Perl walks a hash: another one in each run. `PERL_HASH_SEED` fixes it, as it does for Perl.
+    /// The order in which Perl walks a hash: another one in each run unless the seed is fixed.
     pub(crate) fn perl_order<K: Hash + Ord>(&self, keys: impl IntoIterator<Item = K>) -> Vec<K> {
         let mut keys: Vec<K> = keys.into_iter().collect();
         keys.sort_by_cached_key(|key| {
@@ -194,13 +196,11 @@ impl Session {
 
     /// Lets the faults strike that were asked for at this point.
     pub(crate) fn reach(&self, point: Point) -> Done<()> {
-        let effects = self
+        let effect = self
             .faults
             .at(point)
             .map_err(|error| Failure::died(format!("pve-sim: {error:#}")))?;
-        effects
-            .into_iter()
-            .try_for_each(|effect| self.suffer(effect))
+        effect.map_or(Ok(()), |effect| self.suffer(effect))
     }
 
     /// Whether options stay pending this time, on request.

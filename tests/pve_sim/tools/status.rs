@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::failure::Done;
-use super::monitor::Monitor;
+use super::monitor::{Client, Monitor};
 use super::session::Session;
 use super::store;
 use crate::vmconf::VmConfig;
@@ -36,11 +36,9 @@ pub(crate) fn of_vms(
     only: Option<u32>,
     full: bool,
 ) -> Done<BTreeMap<u32, VmStatus>> {
-    let vms = store::local_vms(session)
-        .into_iter()
-        .filter(|vmid| only.is_none_or(|only| only == *vmid));
+    let vms = store::local_vms(session).into_iter();
     let mut statuses = BTreeMap::new();
-    for vmid in vms {
+    for vmid in vms.filter(|vmid| only.is_none_or(|only| only == *vmid)) {
         let (config, _) = store::load(session, vmid)?;
         let pid = store::running_pid(session, vmid);
         let mut vm = from_config(session, vmid, &config);
@@ -51,16 +49,44 @@ pub(crate) fn of_vms(
         if let Some(pid) = pid {
             from_processes(session, vmid, pid, &mut vm);
         }
-        if full {
-            if pid.is_some() {
-                from_monitor(session, vmid, &mut vm);
+        statuses.insert(vmid, vm);
+    }
+    if full {
+        for (vmid, answers) in ask_monitors(session, &statuses) {
+            if let Some(vm) = statuses.get_mut(&vmid) {
+                from_monitor(answers, vm);
             }
+        }
+        for vm in statuses.values_mut() {
             let status = vm["status"].clone();
             vm.entry("qmpstatus").or_insert(status);
         }
-        statuses.insert(vmid, vm);
     }
     Ok(statuses)
+}
+
+/// Connects to one QEMU after the other, then asks all at once. A monitor whose queue is full thus uses up the time of
+/// those that were connected before it, as on a real node (recorded in 41b).
+fn ask_monitors(session: &Session, vms: &BTreeMap<u32, VmStatus>) -> Vec<(u32, Vec<Value>)> {
+    let running = vms
+        .iter()
+        .filter(|(_, vm)| vm["status"] == "running")
+        .map(|(vmid, _)| *vmid);
+    let mut clients = Vec::new();
+    for vmid in session.perl_order(running) {
+        if let Some(client) = Monitor::new(session, vmid).open_for_status() {
+            clients.push((vmid, client));
+        }
+    }
+    std::thread::scope(|scope| {
+        let ask =
+            |(vmid, client): (u32, Client)| (vmid, scope.spawn(|| client.ask_all(FULL_STATUS)));
+        let asked: Vec<_> = clients.into_iter().map(ask).collect();
+        asked
+            .into_iter()
+            .map(|(vmid, answers)| (vmid, answers.join().unwrap_or_default()))
+            .collect()
+    })
 }
 
 /// vCPUs that a VM has by its config: `vcpus`, else the topology, but no more than the node has.
@@ -213,8 +239,7 @@ fn traffic(session: &Session, vmid: u32) -> Vec<(&'static str, u64)> {
     vec![("netin", netin), ("netout", netout)]
 }
 
-fn from_monitor(session: &Session, vmid: u32, vm: &mut VmStatus) {
-    let answers = Monitor::new(session, vmid).ask_all(FULL_STATUS);
+fn from_monitor(answers: Vec<Value>, vm: &mut VmStatus) {
     for (question, answer) in FULL_STATUS.iter().zip(answers) {
         match *question {
             "query-status" => put_known(vm, "qmpstatus", answer["status"].clone()),

@@ -20,6 +20,7 @@ pub(crate) fn query_machines(machine: &Machine) -> Value {
         "alias": "pc",
         "is-default": true,
         "is-current": true,
+        "pve-version": "pve0",
         "cpu-max": 255,
         "hotpluggable-cpus": true,
         "numa-mem-supported": true,

@@ -1,0 +1,86 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_vm_autoscale_global_optspecs
+    string join \n root= output-format= h/help V/version
+end
+
+function __fish_vm_autoscale_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_vm_autoscale_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_vm_autoscale_using_subcommand
+    set -l cmd (__fish_vm_autoscale_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -l output-format -d 'How reading commands print' -r -f -a "text\t'For people'
+json\t'One line of JSON'
+json-pretty\t'Indented JSON'
+yaml\t'YAML'"
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -s V -l version -d 'Print version'
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -f -a "run" -d 'Watch and scale this node\'s VMs (what the service runs)'
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -f -a "status" -d 'Show every managed VM: need, allocation, last change, and why'
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -f -a "explain" -d 'Tell the story of the last decision about one VM'
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -f -a "check-config" -d 'Check the configuration file and show what is in force'
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -f -a "completions" -d 'Print the completions for a shell'
+complete -c vm-autoscale -n "__fish_vm_autoscale_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand run" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand run" -l output-format -d 'How reading commands print' -r -f -a "text\t'For people'
+json\t'One line of JSON'
+json-pretty\t'Indented JSON'
+yaml\t'YAML'"
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand run" -l once -d 'Decide and act once, print what came of it, and end'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand run" -l dry-run -d 'Decide, but change nothing'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand run" -s v -l verbose -d 'Also log what is done when nothing is changed'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand run" -s V -l version -d 'Print version'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand status" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand status" -l output-format -d 'How reading commands print' -r -f -a "text\t'For people'
+json\t'One line of JSON'
+json-pretty\t'Indented JSON'
+yaml\t'YAML'"
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand status" -s V -l version -d 'Print version'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand explain" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand explain" -l output-format -d 'How reading commands print' -r -f -a "text\t'For people'
+json\t'One line of JSON'
+json-pretty\t'Indented JSON'
+yaml\t'YAML'"
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand explain" -s V -l version -d 'Print version'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l vm -d 'Show the settings of this VM and where each comes from' -r
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l profile -d 'With --vm: as if its tag picked this profile' -r
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l output-format -d 'How reading commands print' -r -f -a "text\t'For people'
+json\t'One line of JSON'
+json-pretty\t'Indented JSON'
+yaml\t'YAML'"
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -s q -l quiet -d 'Print nothing unless the file cannot be used; warnings then count as right. What `systemctl reload` asks'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -s V -l version -d 'Print version'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand completions" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand completions" -l output-format -d 'How reading commands print' -r -f -a "text\t'For people'
+json\t'One line of JSON'
+json-pretty\t'Indented JSON'
+yaml\t'YAML'"
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand completions" -s V -l version -d 'Print version'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand help; and not __fish_seen_subcommand_from run status explain check-config completions help" -f -a "run" -d 'Watch and scale this node\'s VMs (what the service runs)'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand help; and not __fish_seen_subcommand_from run status explain check-config completions help" -f -a "status" -d 'Show every managed VM: need, allocation, last change, and why'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand help; and not __fish_seen_subcommand_from run status explain check-config completions help" -f -a "explain" -d 'Tell the story of the last decision about one VM'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand help; and not __fish_seen_subcommand_from run status explain check-config completions help" -f -a "check-config" -d 'Check the configuration file and show what is in force'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand help; and not __fish_seen_subcommand_from run status explain check-config completions help" -f -a "completions" -d 'Print the completions for a shell'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand help; and not __fish_seen_subcommand_from run status explain check-config completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

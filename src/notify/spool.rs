@@ -1,0 +1,391 @@
+//! What a restart must not lose: important events that some channel has not delivered, and problems whose beginning
+//! was told.
+//!
+//! One file, to which a line is added for each thing that happens; it is rewritten when most of it is history. A line
+//! is in the kernel's hands when the call returns, so it survives the death of the process at any instant. There is no
+//! `fsync`: what a power cut takes with it are the last seconds, together with the VMs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::lane::Item;
+use crate::domain::Moment;
+use crate::record::Event;
+
+/// The file's name.
+const FILE: &str = "notify.jsonl";
+/// A file below this size is not worth rewriting.
+const LARGE: u64 = 1 << 20;
+/// Numbers for each millisecond: an event's number is the time of its birth, so that it is unique over restarts even
+/// where the file was lost.
+const PER_MILLISECOND: u64 = 1_000;
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// An event, and the channels that are to deliver it.
+    Told {
+        id: u64,
+        channels: BTreeSet<String>,
+        event: Arc<Event>,
+    },
+    /// A channel begins to send these events as one message.
+    Trying { channel: String, ids: Vec<u64> },
+    /// A channel has dealt with these events.
+    Done { channel: String, ids: Vec<u64> },
+    /// A channel was told of the beginning of this problem.
+    Open { channel: String, what: String },
+    /// And of its end.
+    Closed { channel: String, what: String },
+}
+
+/// What a channel finds of an earlier run.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Left {
+    /// The events of the message that was being sent.
+    pub(super) begun: Vec<Item>,
+    /// Events that wait.
+    pub(super) waiting: Vec<Item>,
+    /// Problems whose beginning was told.
+    pub(super) open: BTreeSet<String>,
+}
+
+/// The file and what is live in it.
+pub(super) struct Spool {
+    path: PathBuf,
+    file: Option<File>,
+    size: u64,
+    fresh_size: u64,
+    live: Live,
+    next: u64,
+    complained: bool,
+}
+
+/// What the lines add up to.
+#[derive(Debug, Default, PartialEq)]
+struct Live {
+    events: BTreeMap<u64, (BTreeSet<String>, Arc<Event>)>,
+    trying: BTreeMap<String, Vec<u64>>,
+    open: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Spool {
+    /// Reads what is there and begins a fresh file with it. Never fails: without a file, events live in memory only,
+    /// and the journal says so.
+    pub(super) fn open(dir: &Path) -> Self {
+        let path = dir.join(FILE);
+        let (live, damaged) = match fs::read(&path) {
+            Ok(bytes) => Live::parse(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Live::default(), false),
+            Err(error) => {
+                tracing::warn!(
+                    "{} cannot be read: {error}; what it held is not told",
+                    path.display()
+                );
+                (Live::default(), true)
+            }
+        };
+        if damaged {
+            set_aside(&path);
+        }
+        let next = live.events.last_key_value().map_or(0, |(id, _)| id + 1);
+        let mut spool = Self {
+            path,
+            file: None,
+            size: 0,
+            fresh_size: 0,
+            live,
+            next,
+            complained: false,
+        };
+        spool.rewrite();
+        spool
+    }
+
+    /// A number for an event that happened at `at`.
+    pub(super) fn number(&mut self, at: Moment) -> u64 {
+        let born = at
+            .as_millis()
+            .unsigned_abs()
+            .saturating_mul(PER_MILLISECOND);
+        let id = self.next.max(born);
+        self.next = id + 1;
+        id
+    }
+
+    /// What an earlier run left for `channel`.
+    pub(super) fn left(&self, channel: &str) -> Left {
+        let begun: BTreeSet<u64> = self
+            .live
+            .trying
+            .get(channel)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        let mut left = Left {
+            open: self.live.open.get(channel).cloned().unwrap_or_default(),
+            ..Left::default()
+        };
+        for (&id, (channels, event)) in &self.live.events {
+            if !channels.contains(channel) {
+                continue;
+            }
+            let event = Arc::clone(event);
+            let item = Item { id, event, more: 0 };
+            match begun.contains(&id) {
+                true => left.begun.push(item),
+                false => left.waiting.push(item),
+            }
+        }
+        left
+    }
+
+    /// Forgets what waits for channels that no longer exist. Returns how many events nobody will deliver.
+    pub(super) fn keep_only(&mut self, channels: &BTreeSet<String>) -> usize {
+        let before = self.live.events.len();
+        self.live.events.retain(|_, (waiting, _)| {
+            waiting.retain(|channel| channels.contains(channel));
+            !waiting.is_empty()
+        });
+        self.live
+            .trying
+            .retain(|channel, _| channels.contains(channel));
+        self.live
+            .open
+            .retain(|channel, _| channels.contains(channel));
+        self.rewrite();
+        before - self.live.events.len()
+    }
+
+    /// An event is to be delivered by `channels`.
+    pub(super) fn told(&mut self, id: u64, event: &Arc<Event>, channels: BTreeSet<String>) {
+        let event = Arc::clone(event);
+        self.add(Line::Told {
+            id,
+            channels,
+            event,
+        });
+    }
+
+    /// `channel` begins to send these events.
+    pub(super) fn trying(&mut self, channel: &str, ids: Vec<u64>) {
+        let ids = self.kept(channel, ids);
+        if !ids.is_empty() && self.live.trying.get(channel) != Some(&ids) {
+            self.add(Line::Trying {
+                channel: channel.to_owned(),
+                ids,
+            });
+        }
+    }
+
+    /// `channel` has dealt with these events.
+    pub(super) fn done(&mut self, channel: &str, ids: Vec<u64>) {
+        let ids = self.kept(channel, ids);
+        if !ids.is_empty() {
+            self.add(Line::Done {
+                channel: channel.to_owned(),
+                ids,
+            });
+        }
+    }
+
+    /// `channel` was told that a problem began, or that it ended.
+    pub(super) fn problem(&mut self, channel: &str, what: &str, open: bool) {
+        let known = self
+            .live
+            .open
+            .get(channel)
+            .is_some_and(|open| open.contains(what));
+        if known == open {
+            return;
+        }
+        let (channel, what) = (channel.to_owned(), what.to_owned());
+        self.add(match open {
+            true => Line::Open { channel, what },
+            false => Line::Closed { channel, what },
+        });
+    }
+
+    /// Those of `ids` that are in the file for `channel`.
+    fn kept(&self, channel: &str, mut ids: Vec<u64>) -> Vec<u64> {
+        ids.retain(|id| {
+            let kept = self.live.events.get(id);
+            kept.is_some_and(|(channels, _)| channels.contains(channel))
+        });
+        ids
+    }
+
+    fn add(&mut self, line: Line) {
+        let bytes = encode(&line);
+        self.live.apply(line);
+        let Some(file) = &mut self.file else {
+            return self.rewrite();
+        };
+        match file.write_all(&bytes) {
+            Ok(()) => self.size += bytes.len() as u64,
+            Err(error) => {
+                // Half a line may be in the file: the next rewrite leaves it out.
+                self.file = None;
+                self.complain(&error);
+            }
+        }
+        if self.size > LARGE.max(2 * self.fresh_size) {
+            self.rewrite();
+        }
+    }
+
+    /// Replaces the file by what is live, in one step.
+    fn rewrite(&mut self) {
+        match self.live.write(&self.path) {
+            Ok((file, size)) => {
+                self.file = Some(file);
+                self.size = size;
+                self.fresh_size = size;
+                self.complained = false;
+            }
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Says once that the file does not work.
+    fn complain(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.complained, true) {
+            tracing::warn!(
+                "{} cannot be written: {error}; notifications that are not yet sent would be lost in a restart",
+                self.path.display()
+            );
+        }
+    }
+}
+
+impl Live {
+    /// What the lines add up to, and whether some of them could not be read. A last line without its end is none of
+    /// these: the process died while writing it, before the event counted as told.
+    fn parse(bytes: &[u8]) -> (Self, bool) {
+        let mut live = Self::default();
+        let mut damaged = false;
+        let whole = bytes
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |end| end + 1);
+        for line in bytes[..whole]
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            match serde_json::from_slice(line) {
+                Ok(line) => live.apply(line),
+                Err(_) => damaged = true,
+            }
+        }
+        (live, damaged)
+    }
+
+    fn apply(&mut self, line: Line) {
+        match line {
+            Line::Told {
+                id,
+                channels,
+                event,
+            } => {
+                self.events.insert(id, (channels, event));
+            }
+            Line::Trying { channel, ids } => {
+                self.trying.insert(channel, ids);
+            }
+            Line::Done { channel, ids } => {
+                for id in ids {
+                    if let Some((channels, _)) = self.events.get_mut(&id) {
+                        channels.remove(&channel);
+                        if channels.is_empty() {
+                            self.events.remove(&id);
+                        }
+                    }
+                    if let Some(trying) = self.trying.get_mut(&channel) {
+                        trying.retain(|&one| one != id);
+                    }
+                }
+            }
+            Line::Open { channel, what } => {
+                self.open.entry(channel).or_default().insert(what);
+            }
+            Line::Closed { channel, what } => {
+                if let Some(open) = self.open.get_mut(&channel) {
+                    open.remove(&what);
+                }
+            }
+        }
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Line> + '_ {
+        let events = self
+            .events
+            .iter()
+            .map(|(&id, (channels, event))| Line::Told {
+                id,
+                channels: channels.clone(),
+                event: Arc::clone(event),
+            });
+        let trying = self.trying.iter().filter(|(_, ids)| !ids.is_empty());
+        let trying = trying.map(|(channel, ids)| Line::Trying {
+            channel: channel.clone(),
+            ids: ids.clone(),
+        });
+        let open = self.open.iter().flat_map(|(channel, open)| {
+            open.iter().map(|what| Line::Open {
+                channel: channel.clone(),
+                what: what.clone(),
+            })
+        });
+        events.chain(trying).chain(open)
+    }
+
+    /// Writes a new file beside the old one and puts it in its place.
+    fn write(&self, path: &Path) -> io::Result<(File, u64)> {
+        let temporary = path.with_extension("new");
+        let mut bytes = Vec::new();
+        for line in self.lines() {
+            bytes.extend(encode(&line));
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            // What happened on the node is nobody else's business.
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(&bytes)?;
+        fs::rename(&temporary, path)?;
+        Ok((file, bytes.len() as u64))
+    }
+}
+
+fn encode(line: &Line) -> Vec<u8> {
+    // Cannot fail: the types have string keys only and no serializer of their own that fails.
+    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Keeps a damaged file for whoever wants to look at it.
+fn set_aside(path: &Path) {
+    let aside = path.with_extension("damaged");
+    match fs::rename(path, &aside) {
+        Ok(()) => tracing::warn!(
+            "{} was damaged: it is kept as {}, and what could be read of it is told",
+            path.display(),
+            aside.display()
+        ),
+        Err(error) => tracing::warn!("{} is damaged: {error}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
