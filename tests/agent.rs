@@ -70,13 +70,13 @@ fn memory_follows_need_and_the_takeover_is_told_once() {
     });
     let ramp = Ramp {
         from: 1200.0,
-        to: 6000.0,
-        over_s: 24.0,
+        to: 4200.0,
+        over_s: 30.0,
         after_s: 0.0,
     };
     node.set_load(101, |load| load.memory_mib = Curve::Ramp(ramp));
     eventually("the balloon lets the guest have it", || {
-        node.vm(101).balloon_mib > 6000
+        node.vm(101).balloon_mib > 4700
     });
     eventually("the guest has room", || node.vm(101).available_mib > 100.0);
     assert_eq!(node.vm(101).oom_kills, 0);
@@ -235,6 +235,8 @@ fn a_dry_run_shows_the_change_and_makes_none() {
     assert_eq!(node.vm(101).vcpus, 1);
     assert!(!node.path("etc/pve/vm-autoscale").exists());
     assert!(!node.path("run/vm-autoscale/state.json").exists());
+    assert!(!node.path("var/lib/vm-autoscale/history.jsonl").exists());
+    assert!(!node.path("var/lib/vm-autoscale/memory.json").exists());
 }
 
 #[test]
@@ -268,6 +270,11 @@ fn status_and_explain_tell_what_the_daemon_knows() {
     let story = node.agent(["explain", "101"]).succeeded().stdout;
     assert!(story.contains("because"), "{story}");
     assert_eq!(node.agent(["explain", "999"]).code, Some(1));
+    let history = node
+        .agent(["history", "--output-format", "json"])
+        .succeeded()
+        .json();
+    assert_eq!(history[0]["event"], "started");
 }
 
 #[test]

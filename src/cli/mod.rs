@@ -5,6 +5,7 @@
 pub mod check_config;
 mod completions;
 mod explain;
+mod history;
 mod logging;
 mod notify_test;
 pub mod output;
@@ -88,6 +89,8 @@ enum Command {
     Status,
     /// Tell the story of the last decision about one VM
     Explain(explain::Args),
+    /// Show what happened: changes with their outcomes, problems and their ends
+    History(history::Args),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
     /// Send a test message through each notification channel
@@ -116,6 +119,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args, layout),
         Command::Status => status::run(&layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
+        Command::History(args) => history::run(&args, &layout, cli.output_format),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
         Command::Completions(args) => completions::run(&args),

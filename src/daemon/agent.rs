@@ -11,8 +11,9 @@ use crate::decide::{self, Change, Memory, Plan};
 use crate::domain::{Moment, NodeName, Resource, VmId};
 use crate::observe::{Observer, Snapshot};
 use crate::pve::{Layout, Limits, Qm};
-use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch, journal};
+use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch};
 
+use super::outlets::Outlets;
 use super::store::Store;
 use super::{DaemonError, Options};
 
@@ -37,6 +38,7 @@ pub(super) struct Agent {
     in_hand: BTreeMap<VmId, usize>,
     last: BTreeMap<(VmId, Resource), Done>,
     watch: Watch,
+    outlets: Outlets,
     state: Option<State>,
     state_failing: bool,
 }
@@ -63,6 +65,7 @@ impl Agent {
             in_hand: BTreeMap::new(),
             last: BTreeMap::new(),
             watch: Watch::default(),
+            outlets: Outlets::new(&layout, options.dry_run),
             state: None,
             state_failing: false,
             rejected: None,
@@ -83,6 +86,8 @@ impl Agent {
 
     /// The first look, and the service manager is told that the agent is ready.
     pub(super) async fn start(&mut self) {
+        self.outlets
+            .open(&self.settings.notify, &self.layout, &self.node);
         let snapshot = self.observe().await;
         let managed = snapshot
             .vms
@@ -222,7 +227,7 @@ impl Agent {
     /// Writes the state, and tells what is new.
     fn publish(&mut self, snapshot: &Snapshot, plan: &Plan) {
         for event in self.watch.look(snapshot, plan, &self.settings) {
-            journal::write(&event);
+            self.outlets.tell(&event);
         }
         if self.options.dry_run {
             for change in &plan.changes {
@@ -246,6 +251,7 @@ impl Agent {
         self.state = Some(State::new(agent, snapshot, plan, last));
         self.write_state();
         self.store.save_now_and_then(&self.memory, snapshot.at);
+        self.outlets.healthy();
         let managed = plan.verdicts.len() / 2;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&format!(
             "watching {managed} VMs"
@@ -276,6 +282,7 @@ impl Agent {
                     tracing::warn!("{warning}");
                 }
                 self.settings = loaded.settings;
+                self.outlets.reload(&self.settings.notify);
                 self.rejected = None;
                 let path = self.layout.config_file().display().to_string();
                 self.tell(None, EventKind::ConfigLoaded { what: path });
@@ -298,6 +305,7 @@ impl Agent {
                 why: why.to_owned(),
             },
         );
+        self.outlets.close().await;
     }
 
     /// Takes reports until nothing is in hand, or time is up.
@@ -322,7 +330,7 @@ impl Agent {
     /// Records an event about a VM, or about the agent.
     fn tell(&mut self, vm: Option<VmId>, kind: EventKind) {
         let vm = vm.map(|id| self.vm_ref(id));
-        journal::write(&Event {
+        self.outlets.tell(&Event {
             at: Moment::now(),
             node: self.node.clone(),
             vm,

@@ -4,6 +4,7 @@
 
 mod agent;
 mod instance;
+mod outlets;
 mod store;
 
 use std::time::Duration;

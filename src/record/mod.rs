@@ -4,6 +4,7 @@
 
 mod event;
 mod files;
+pub mod history;
 pub mod journal;
 mod sentence;
 mod state;
@@ -11,6 +12,7 @@ mod watch;
 
 pub use event::{Event, EventKind, Severity, VmRef};
 pub use files::{Loaded, load, replace_file, save};
+pub use history::History;
 pub use sentence::span;
 pub use state::{AgentState, HostState, ResourceState, STATE_VERSION, State, VmState};
 pub use watch::Watch;
