@@ -23,6 +23,8 @@ pub(crate) struct Verified {
     pub(crate) done: Done,
     /// Whether the agent has had a round since in which it could write it down.
     pub(crate) told: bool,
+    /// Whether the VM had gone, and was taken over, before the agent's next round: it was stopped for that long.
+    pub(crate) overtaken: bool,
 }
 
 /// The agent of one node. Dropping it is a crash.
@@ -73,6 +75,10 @@ impl Agent {
             notes: std::mem::take(&mut self.notes),
             report: AgentReport::new("0.1.0", self.started, "same".to_owned(), None),
         };
+        for (vm, verified) in self.verified.iter_mut().filter(|(_, v)| !v.told && quorate) {
+            let facts = world.borrow().agreed_facts(vm.get());
+            verified.overtaken |= facts.is_some_and(|facts| facts.owner != self.name);
+        }
         let view = self.member.round(&files, round);
         if world.borrow().fate[self.node].dead {
             return false;
@@ -81,7 +87,7 @@ impl Agent {
         let Ok(view) = view else { return true };
         view.enter(&mut snapshot, &mut self.memory);
         for verified in self.verified.values_mut() {
-            verified.told |= quorate;
+            verified.told |= quorate && !world.borrow().is_frozen(self.node);
         }
         let plan = decide::plan(&snapshot, &mut self.memory, &self.settings, snapshot.at);
         for change in plan.changes {
@@ -136,7 +142,11 @@ impl Agent {
                 done: done.clone(),
                 learned: self.memory.of_vm(vm).cloned(),
             });
-            self.verified.insert(vm, Verified { done, told: false });
+            self.verified.insert(vm, Verified {
+                    done,
+                    told: false,
+                    overtaken: false,
+                });
         }
         true
     }

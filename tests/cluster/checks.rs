@@ -104,7 +104,8 @@ pub(crate) struct Ledger {
     last: BTreeMap<u32, (usize, vm_autoscale::domain::Moment)>,
     /// Changes that died with their agent before it could write them down.
     pub(crate) lost_with_their_agent: usize,
-    pub(crate) recorded: usize,
+    /// Changes whose VM was with another agent before its own could write them down, since that one was stopped.
+    pub(crate) overtaken: usize,
 }
 
 impl Ledger {
@@ -112,9 +113,13 @@ impl Ledger {
     pub(crate) fn read(&mut self, agent: &Agent) {
         for (vm, verified) in &agent.verified {
             let entry = (agent.node, verified.done.at);
-            if self.last.get(&vm.get()) != Some(&entry) && !verified.told {
+            if verified.overtaken {
+                if self.last.get(&vm.get()) == Some(&entry) {
+                    self.last.remove(&vm.get());
+                    self.overtaken += 1;
+                }
+            } else if !verified.told {
                 self.last.insert(vm.get(), entry);
-                self.recorded += 1;
             }
         }
     }

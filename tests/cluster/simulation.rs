@@ -35,7 +35,8 @@ struct Figures {
     changes: u64,
     moves: u64,
     refused: u64,
-    lost: u64,
+    lost_with_their_agent: u64,
+    overtaken: u64,
     writes: u64,
     allowed: u64,
 }
@@ -144,7 +145,8 @@ impl Simulation {
             changes: world.changes,
             moves: world.completed_moves,
             refused: world.refused,
-            lost: self.ledger.lost_with_their_agent as u64,
+            lost_with_their_agent: self.ledger.lost_with_their_agent as u64,
+            overtaken: self.ledger.overtaken as u64,
             writes: world.writes,
             // One per change and per owner; the settings of each VM once; one per start; one per node and hour; one per
             // VM that goes away; one again for each that was undone; the daily sweep.
@@ -231,7 +233,8 @@ fn no_two_agents_change_a_vm_within_its_cool_down_whatever_happens() {
         total.changes += figures.changes;
         total.moves += figures.moves;
         total.refused += figures.refused;
-        total.lost += figures.lost;
+        total.lost_with_their_agent += figures.lost_with_their_agent;
+        total.overtaken += figures.overtaken;
         total.writes += figures.writes;
         total.allowed += figures.allowed;
         Ok(())

@@ -299,6 +299,14 @@ impl World {
         if !self.fs.is_up(from) {
             return None;
         }
+        if self.is_frozen(from) {
+            let until_ms = self.frozen_until_ms[from];
+            return Some(Move::Copying {
+                to,
+                until_ms,
+                fails,
+            });
+        }
         let reaches = self.fs.are_connected(from, to) && self.fs.is_up(to);
         let moved = !fails && reaches && {
             let rename = Change::Rename {
