@@ -4,7 +4,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::scenario::{Command, Curve, Ramp};
+use support::scenario::{Command, Curve, MonitorState, Ramp};
 use support::{Daemon, Node, Vm, eventually};
 
 const QUICK: &str = "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1s, down: 2s}\n";
@@ -39,7 +39,7 @@ fn a_saturated_vm_gets_eight_cores_in_two_changes() {
     let daemon = node.daemon();
     eventually("VM 101 has 8 vCPUs", || node.vm(101).vcpus == 8);
     eventually("the state says so", || {
-        told(&daemon, 101, "cpu")["allocation"]["known"]["value"]["cpu"] == 8.0
+        told(&daemon, 101, "cpu")["allocation"] == 8.0
     });
     let log = log_of(&node, daemon);
     let grows: Vec<&str> = log
@@ -181,10 +181,10 @@ fn a_qm_that_lies_is_found_out() {
     node.faults("- {command: qm, args: set, do: nothing}\n");
     let daemon = node.daemon();
     eventually("the outcome is the truth", || {
-        told(&daemon, 101, "cpu")["last"]["outcome"]["refused"].is_string()
+        told(&daemon, 101, "cpu")["outcome"] == "refused"
     });
     let state = told(&daemon, 101, "cpu");
-    assert_eq!(state["allocation"]["known"]["value"]["cpu"], 1.0, "{state}");
+    assert_eq!(state["allocation"], 1.0, "{state}");
     assert!(log_of(&node, daemon).contains("qm reported success, but nothing moved"));
 }
 
@@ -198,7 +198,7 @@ fn a_warning_on_stderr_is_no_failure() {
     let daemon = node.daemon();
     eventually("VM 101 has 4 vCPUs", || node.vm(101).vcpus == 4);
     eventually("and that is applied", || {
-        told(&daemon, 101, "cpu")["last"]["outcome"] == "applied"
+        told(&daemon, 101, "cpu")["outcome"] == "applied"
     });
 }
 
@@ -209,7 +209,7 @@ fn a_pending_value_that_we_caused_is_taken_back() {
     node.faults("- {command: qm, args: set --vcpus, do: leave_pending}\n");
     let daemon = node.daemon();
     eventually("the outcome is pending", || {
-        told(&daemon, 101, "cpu")["last"]["outcome"]["pending"].is_string()
+        told(&daemon, 101, "cpu")["outcome"] == "pending"
     });
     daemon.stop();
     assert!(!node.conf(101).contains("[PENDING]"), "{}", node.conf(101));
@@ -331,6 +331,90 @@ fn without_quorum_nothing_is_changed_and_it_goes_on_by_itself() {
 }
 
 #[test]
+fn a_monitor_that_hangs_costs_the_memory_reading_and_nothing_else() {
+    let node = Node::with([
+        Vm::new(101)
+            .cores(4)
+            .vcpus(1)
+            .cpu(4.0)
+            .monitor(MonitorState::Hangs),
+        Vm::new(102).cores(4).vcpus(1).cpu(4.0),
+    ]);
+    node.write_config(QUICK);
+    let daemon = node.daemon();
+    eventually("VM 102 has 4 vCPUs", || node.vm(102).vcpus == 4);
+    eventually("VM 101's memory is left alone", || {
+        code(&daemon, 101, "memory") == "unmeasured"
+    });
+    assert_eq!(
+        told(&daemon, 101, "memory")["allocation"],
+        Value::Null,
+        "unknown is not zero"
+    );
+    assert_eq!(node.vm(101).vcpus, 1, "what qm could not do did not happen");
+}
+
+#[test]
+fn a_stop_waits_for_the_change_in_hand() {
+    let node = Node::with([Vm::new(101).cores(4).vcpus(1).cpu(4.0)]);
+    node.write_config(QUICK);
+    node.faults("- {command: qm, args: set --vcpus, do: delay, seconds: 3}\n");
+    let daemon = node.daemon();
+    eventually("the change has begun", || {
+        code(&daemon, 101, "cpu") == "in_progress"
+    });
+    let log = log_of(&node, daemon);
+    eventually("the truth says so", || node.vm(101).vcpus > 1);
+    let (applied, stopped) = (log.find("applied in"), log.find("stopped: SIGTERM"));
+    assert!(applied.is_some() && applied < stopped, "{log}");
+}
+
+#[test]
+fn a_cool_down_survives_a_crash() {
+    let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
+    node.write_config("check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1h}\n");
+    let daemon = node.daemon();
+    eventually("the first change", || {
+        told(&daemon, 101, "cpu")["outcome"] == "applied"
+    });
+    let vcpus = node.vm(101).vcpus;
+    daemon.crash();
+    let daemon = node.daemon();
+    eventually("it cools down still", || {
+        code(&daemon, 101, "cpu") == "cooling_down"
+    });
+    assert_eq!(node.vm(101).vcpus, vcpus);
+}
+
+#[test]
+fn a_steady_agent_starts_no_process_and_writes_nothing_to_etc_pve() {
+    let node = Node::with([Vm::new(101)
+        .cores(4)
+        .vcpus(2)
+        .cpu(1.5)
+        .set("balloon", 4096)
+        .set("shares", 0)]);
+    node.write_config("check_interval: 1s\nprofiles:\n  default:\n    memory: {method: off}\n");
+    let daemon = node.daemon();
+    let ticks = || {
+        daemon
+            .state()
+            .map(|state| state["at"].as_str().unwrap().to_owned())
+    };
+    for _ in 0..6 {
+        let before = ticks();
+        eventually("a tick", || ticks() != before);
+    }
+    assert_eq!(code(&daemon, 101, "cpu"), "fits");
+    assert!(
+        node.commands().is_empty(),
+        "no qm, no pvesh: {:?}",
+        node.commands()
+    );
+    assert!(!node.path("etc/pve/vm-autoscale").exists());
+}
+
+#[test]
 fn a_damaged_memory_is_set_aside_and_named() {
     let node = Node::with([Vm::new(101)]);
     node.write_config(QUICK);
@@ -346,4 +430,18 @@ fn a_damaged_memory_is_set_aside_and_named() {
         node.path("var/lib/vm-autoscale/memory.json.damaged")
             .exists()
     );
+}
+
+#[test]
+fn in_recommend_mode_a_change_waits_for_the_admin_who_applies_it() {
+    let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
+    node.write_config("check_interval: 1s\nprofiles:\n  default:\n    mode: recommend\n");
+    let daemon = node.daemon();
+    eventually("it recommends", || told(&daemon, 101, "cpu")["recommended"].is_number());
+    assert_eq!(node.vm(101).vcpus, 1);
+    let screen = node.agent(["status"]).succeeded().stdout;
+    assert!(screen.contains("would change to"), "{screen}");
+    let applied = node.agent(["apply", "101", "--only", "cpu"]).succeeded().stdout;
+    assert!(applied.contains("applied in"), "{applied}");
+    eventually("the VM has it", || node.vm(101).vcpus > 1);
 }

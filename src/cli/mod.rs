@@ -2,6 +2,7 @@
 //!
 //! Holds no logic that a room should own.
 
+mod apply;
 pub mod check_config;
 mod completions;
 mod explain;
@@ -86,9 +87,11 @@ enum Command {
     /// Watch and scale this node's VMs (what the service runs)
     Run(run::Args),
     /// Show every managed VM: need, allocation, last change, and why
-    Status,
+    Status(status::Args),
     /// Tell the story of the last decision about one VM
     Explain(explain::Args),
+    /// Carry out what is recommended for a VM whose mode is not auto
+    Apply(apply::Args),
     /// Show what happened: changes with their outcomes, problems and their ends
     History(history::Args),
     /// Check the configuration file and show what is in force
@@ -117,8 +120,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let layout = Layout::new(cli.root);
     let exit = match cli.command {
         Command::Run(args) => run::run(args, layout),
-        Command::Status => status::run(&layout, cli.output_format),
+        Command::Status(args) => status::run(&args, &layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
+        Command::Apply(args) => apply::run(&args, &layout, cli.output_format),
         Command::History(args) => history::run(&args, &layout, cli.output_format),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),

@@ -218,7 +218,7 @@ fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar>(
 
 /// A file in which no section is missing that some of the keys stand in.
 const EVERY_SECTION: &str = "{profiles: {default: {}}, vms: {100: {}}, notify: {channels: {a: {type: gotify, token: {}}, \
-    b: {type: smtp, password: {}}, c: {type: webhook, url: {}, headers: {x: {}}, fields: {x: {}}}, d: {type: pve}, \
+    b: {type: smtp, password: {}}, c: {type: webhook, url: {}, signature: {secret: {}}, headers: {x: {}}, fields: {x: {}}}, d: {type: pve}, \
     e: {type: command}}, heartbeat: {url: {}}}}";
 
 /// Every key that the file may have, and what it expects: `profiles.NAME.cpu.max` → `a number of cores …`.

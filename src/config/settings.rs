@@ -87,6 +87,16 @@ pub enum Mode {
     Auto,
 }
 
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Observe => "observe",
+            Self::Recommend => "recommend",
+            Self::Auto => "auto",
+        })
+    }
+}
+
 /// The algorithms, by the name that the configuration uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

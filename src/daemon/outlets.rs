@@ -35,11 +35,10 @@ impl Outlets {
             root: layout.root().to_owned(),
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         };
-        self.notifier = Some(Notifier::start(
-            settings,
-            &layout.data_dir().join("spool"),
-            around,
-        ));
+        let spool = layout.data_dir().join("spool");
+        // Where it cannot be made, the notifier says so when it first writes.
+        let _ = std::fs::create_dir_all(&spool);
+        self.notifier = Some(Notifier::start(settings, &spool, around));
     }
 
     /// Tells everyone. Waits for nobody.

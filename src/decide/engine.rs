@@ -66,6 +66,7 @@ impl Judged {
             lever: None,
             wanted: None,
             target: None,
+            recommended: None,
             reason,
         };
         Self {
@@ -115,9 +116,14 @@ impl Tick<'_> {
         };
         judged.verdict.wanted = Some(resource.amount(want.amount));
         match self.weigh(vm, &movable, &range, (want, short), memory) {
-            Ok((to, reason)) => {
+            Ok((to, reason)) if self.own.mode == Mode::Auto => {
                 judged.go = Some((movable, to));
                 judged.verdict.reason = reason;
+            }
+            Ok((to, _)) => {
+                let (mode, to) = (self.own.mode.to_string(), resource.amount(to));
+                judged.verdict.recommended = Some(to);
+                judged.verdict.reason = Reason::NotAutomatic { mode, to };
             }
             Err(reason) => judged.verdict.reason = reason,
         }
@@ -278,16 +284,6 @@ impl Tick<'_> {
         }
         if let Some(reason) = gates::hands_off(vm, self.snapshot) {
             return Err(reason);
-        }
-        if self.own.mode != Mode::Auto {
-            let mode = if self.own.mode == Mode::Observe {
-                "observe"
-            } else {
-                "recommend"
-            };
-            return Err(Reason::NotAutomatic {
-                mode: mode.to_owned(),
-            });
         }
         match memory.rests_until(vm.id, movable.lever, self.now) {
             Some(until) => Err(Reason::Resting {

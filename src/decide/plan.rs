@@ -62,6 +62,8 @@ pub struct Verdict {
     pub wanted: Option<Amount>,
     /// What is to be reached in this tick; `None` if nothing is changed.
     pub target: Option<Amount>,
+    /// What would be reached if the mode were `auto`; `None` if it is, or if nothing would be changed.
+    pub recommended: Option<Amount>,
     /// Why.
     pub reason: Reason,
 }
@@ -176,10 +178,12 @@ pub enum Reason {
         /// The least that may be left.
         floor: Mib,
     },
-    /// Recommended only: the profile's mode leaves the change to the admin.
+    /// The profile's mode leaves the change to the admin.
     NotAutomatic {
         /// The mode.
         mode: String,
+        /// The change that would be made.
+        to: Amount,
     },
 
     // Hands off.
@@ -263,8 +267,8 @@ impl fmt::Display for Reason {
                 write!(f, "{lever} failed repeatedly and rests until {until}")
             }
             Self::KeepsMargin { floor } => write!(f, "the guest needs at least {floor}"),
-            Self::NotAutomatic { mode } => {
-                write!(f, "mode is {mode}: the change is left to the admin")
+            Self::NotAutomatic { mode, to } => {
+                write!(f, "would change to {to}, but mode is {mode}")
             }
             Self::OtherNode { node } => write!(f, "is on node {node}"),
             Self::NotRunning => f.write_str("not running"),

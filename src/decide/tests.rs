@@ -439,7 +439,10 @@ fn a_mode_other_than_auto_shows_what_it_wants_and_does_nothing() {
         plan.verdicts[0].reason,
         Reason::NotAutomatic { .. }
     ));
-    assert!(plan.verdicts[0].wanted.unwrap().value() > 2.0);
+    assert_eq!(
+        plan.verdicts[0].recommended,
+        Some(Amount::Cpu(Cores::whole(6)))
+    );
 }
 
 prop_compose! {

@@ -83,9 +83,13 @@ pub struct VmState {
     pub memory: ResourceState,
 }
 
-/// One resource of one VM.
+/// One resource of one VM. In the file, amounts are bare numbers in the unit that
+/// stands beside them, or null, so that `jq '.vms[].cpu.allocation'` is all it takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct ResourceState {
+    /// Which resource.
+    pub resource: Resource,
     /// What it needs.
     pub need: Reading<Amount>,
     /// What it has, as read back.
@@ -96,6 +100,8 @@ pub struct ResourceState {
     pub wanted: Option<Amount>,
     /// What is being reached now.
     pub target: Option<Amount>,
+    /// What `apply` would change it to, where the mode leaves that to the admin.
+    pub recommended: Option<Amount>,
     /// Why, in words.
     pub why: String,
     /// Why, for machines.
@@ -157,6 +163,7 @@ impl State {
         };
         resource.allocation = done.now.clone();
         resource.target = None;
+        resource.recommended = None;
         resource.last = Some(done.clone());
         self.at = self.at.max(done.at);
     }
@@ -174,14 +181,100 @@ impl State {
     }
 }
 
+/// [`ResourceState`] as it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    unit: String,
+    need: Option<f64>,
+    allocation: Option<f64>,
+    lever: Option<Lever>,
+    wanted: Option<f64>,
+    target: Option<f64>,
+    recommended: Option<f64>,
+    why: String,
+    reason: Reason,
+    outcome: Option<String>,
+    outcome_at: Option<Moment>,
+    last: Option<Done>,
+    readings: Readings,
+}
+
+/// Where the numbers come from and how old they are, or why they are unknown.
+#[derive(Serialize, Deserialize)]
+struct Readings {
+    need: Reading<Amount>,
+    allocation: Reading<Amount>,
+}
+
+impl Written {
+    fn resource(&self) -> Resource {
+        if self.unit == "MiB" {
+            Resource::Memory
+        } else {
+            Resource::Cpu
+        }
+    }
+}
+
+impl From<ResourceState> for Written {
+    fn from(state: ResourceState) -> Self {
+        Self {
+            unit: if state.resource == Resource::Memory {
+                "MiB"
+            } else {
+                "cores"
+            }
+            .to_owned(),
+            need: state.need.get().map(Amount::value),
+            allocation: state.allocation.get().map(Amount::value),
+            lever: state.lever,
+            wanted: state.wanted.map(Amount::value),
+            target: state.target.map(Amount::value),
+            recommended: state.recommended.map(Amount::value),
+            why: state.why,
+            reason: state.reason,
+            outcome: state
+                .last
+                .as_ref()
+                .map(|done| done.outcome.word().to_owned()),
+            outcome_at: state.last.as_ref().map(|done| done.at),
+            last: state.last,
+            readings: Readings {
+                need: state.need,
+                allocation: state.allocation,
+            },
+        }
+    }
+}
+
+impl From<Written> for ResourceState {
+    fn from(written: Written) -> Self {
+        let resource = written.resource();
+        Self {
+            resource,
+            need: written.readings.need,
+            allocation: written.readings.allocation,
+            lever: written.lever,
+            wanted: written.wanted.map(|value| resource.amount(value)),
+            target: written.target.map(|value| resource.amount(value)),
+            recommended: written.recommended.map(|value| resource.amount(value)),
+            why: written.why,
+            reason: written.reason,
+            last: written.last,
+        }
+    }
+}
+
 impl ResourceState {
     fn new(verdict: &Verdict, last: Option<Done>) -> Self {
         Self {
+            resource: verdict.resource,
             need: verdict.need.clone(),
             allocation: verdict.allocation.clone(),
             lever: verdict.lever,
             wanted: verdict.wanted,
             target: verdict.target,
+            recommended: verdict.recommended,
             why: verdict.reason.to_string(),
             reason: verdict.reason.clone(),
             last,

@@ -18,6 +18,9 @@ fresh_root() {
   close_root
   mkdir -p "$work/changes" "$work/overlay" "$root"
   mount -t overlay overlay -o "lowerdir=$base,upperdir=$work/changes,workdir=$work/overlay" "$root"
+  # There is no console, and nobody to watch progress.
+  ln -s /dev/null "$root/etc/systemd/system/console-getty.service"
+  printf 'quiet "2";\nDpkg::Use-Pty "0";\n' >"$root/etc/apt/apt.conf.d/99tests"
   mkdir -p "$root/packages"
   cp "$DEB" "$root/packages/new.deb"
   cp "$OLD_DEB" "$root/packages/old.deb"
@@ -69,7 +72,8 @@ boot_systemd() {
 
 is_up() {
   systemd_pid=$(ps -o pid= --ppid "$boot" | tr -d ' ')
-  [ -n "$systemd_pid" ] && inside systemctl is-system-running 2>/dev/null | grep -qE 'running|degraded'
+  # It exits with 1 where a unit failed that cannot work in namespaces.
+  [ -n "$systemd_pid" ] && [[ $(inside systemctl is-system-running 2>/dev/null || true) =~ running|degraded ]]
 }
 
 stop_systemd() {
@@ -133,7 +137,7 @@ tell_stories() {
     fresh_root
     # Not within a condition: there, bash would go on after a command that failed.
     set +e
-    (set -e; trap - EXIT; "$story") >"$work/story.log" 2>&1
+    (set -e; trap stop_systemd EXIT; "$story") >"$work/story.log" 2>&1
     code=$?
     set -e
     if [ $code = 0 ]; then
