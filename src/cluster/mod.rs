@@ -21,4 +21,4 @@ pub use ha::HaStatus;
 pub use lock::Lock;
 pub use member::{Arrival, Member, Note, Round, Seen, View};
 pub use mounted::Mounted;
-pub use report::{AgentReport, REPORT_EVERY};
+pub use report::{AgentReport, REPORT_EVERY, digest};

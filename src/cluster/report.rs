@@ -75,6 +75,13 @@ impl AgentReport {
     }
 }
 
+/// A short digest of settings (FNV-1a, 64 bits): it tells alike from different, and is no protection against anyone.
+pub fn digest(settings: &impl Serialize) -> String {
+    let text = serde_json::to_vec(settings).unwrap_or_default();
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", text.iter().fold(0xcbf2_9ce4_8422_2325, fold))
+}
+
 /// Writes the reports of this node's agent, seldom enough.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {

@@ -32,6 +32,9 @@ const CLOCKS_AGREE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     version: u32,
+    /// The time of the last decision.
+    #[serde(default)]
+    decided: Moment,
     vms: BTreeMap<VmId, VmMemory>,
 }
 
@@ -39,6 +42,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             version: MEMORY_VERSION,
+            decided: Moment::default(),
             vms: BTreeMap::new(),
         }
     }
@@ -126,6 +130,24 @@ impl Memory {
         };
         failures.rest_until = Some(done.at + rest);
         if opens { failures.rest_until } else { None }
+    }
+
+    /// Begins a decision at `now`. What was stamped in the future, by a clock that was set back since, counts from now
+    /// on: it must end at some time, and not only when the clock has caught up.
+    pub(super) fn begin(&mut self, now: Moment) {
+        let was_set_back = self.decided > now + CLOCKS_AGREE;
+        self.decided = now;
+        for vm in self.vms.values_mut() {
+            for resource in [&mut vm.cpu, &mut vm.memory] {
+                resource.last_change = resource.last_change.map(|at| at.min(now));
+                if was_set_back {
+                    resource.policy = None;
+                }
+            }
+            for failures in vm.levers.values_mut() {
+                failures.rest_until = failures.rest_until.map(|at| at.min(now + LONGEST_REST));
+            }
+        }
     }
 
     /// What is remembered of `vm`.

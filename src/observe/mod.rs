@@ -13,6 +13,7 @@ mod snapshot;
 mod vm;
 
 pub use observer::Observer;
+pub(crate) use patient::Patient;
 pub use snapshot::{
     Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, Pause, Power,
     Snapshot, VmView,

@@ -142,11 +142,14 @@ impl Agent {
                 done: done.clone(),
                 learned: self.memory.of_vm(vm).cloned(),
             });
-            self.verified.insert(vm, Verified {
+            self.verified.insert(
+                vm,
+                Verified {
                     done,
                     told: false,
                     overtaken: false,
-                });
+                },
+            );
         }
         true
     }
