@@ -10,6 +10,7 @@ mod history;
 mod logging;
 mod notify_test;
 pub mod output;
+mod pause;
 mod run;
 mod status;
 mod table;
@@ -94,6 +95,10 @@ enum Command {
     Apply(apply::Args),
     /// Show what happened: changes with their outcomes, problems and their ends
     History(history::Args),
+    /// Change nothing on this node, or in the whole cluster, until told otherwise
+    Pause(pause::Args),
+    /// Take back the order to change nothing
+    Resume(pause::ResumeArgs),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
     /// Send a test message through each notification channel
@@ -124,6 +129,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
         Command::Apply(args) => apply::run(&args, &layout, cli.output_format),
         Command::History(args) => history::run(&args, &layout, cli.output_format),
+        Command::Pause(args) => pause::pause(&args, &layout),
+        Command::Resume(args) => pause::resume(&args, &layout),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
         Command::Completions(args) => completions::run(&args),
