@@ -396,22 +396,33 @@ fn a_steady_agent_starts_no_process_and_writes_nothing_to_etc_pve() {
         .set("shares", 0)]);
     node.write_config("check_interval: 1s\nprofiles:\n  default:\n    memory: {method: off}\n");
     let daemon = node.daemon();
-    let ticks = || {
+    let at = || {
         daemon
             .state()
             .map(|state| state["at"].as_str().unwrap().to_owned())
     };
-    for _ in 0..6 {
-        let before = ticks();
-        eventually("a tick", || ticks() != before);
-    }
+    let six_ticks = || {
+        for _ in 0..6 {
+            let before = at();
+            eventually("a tick", || at() != before);
+        }
+    };
+    six_ticks();
     assert_eq!(code(&daemon, 101, "cpu"), "fits");
+    let shared = || {
+        let report = node.path("etc/pve/vm-autoscale/nodes/pve1.json");
+        let written = |path: &std::path::Path| std::fs::metadata(path).unwrap().modified().unwrap();
+        (written(&report), written(report.parent().unwrap()))
+    };
+    let before = shared();
+    six_ticks();
+    assert_eq!(shared(), before, "written when it started, and not since");
+    assert!(!node.path("etc/pve/vm-autoscale/vms").exists());
     assert!(
         node.commands().is_empty(),
         "no qm, no pvesh: {:?}",
         node.commands()
     );
-    assert!(!node.path("etc/pve/vm-autoscale").exists());
 }
 
 #[test]
@@ -437,11 +448,16 @@ fn in_recommend_mode_a_change_waits_for_the_admin_who_applies_it() {
     let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
     node.write_config("check_interval: 1s\nprofiles:\n  default:\n    mode: recommend\n");
     let daemon = node.daemon();
-    eventually("it recommends", || told(&daemon, 101, "cpu")["recommended"].is_number());
+    eventually("it recommends", || {
+        told(&daemon, 101, "cpu")["recommended"].is_number()
+    });
     assert_eq!(node.vm(101).vcpus, 1);
     let screen = node.agent(["status"]).succeeded().stdout;
     assert!(screen.contains("would change to"), "{screen}");
-    let applied = node.agent(["apply", "101", "--only", "cpu"]).succeeded().stdout;
+    let applied = node
+        .agent(["apply", "101", "--only", "cpu"])
+        .succeeded()
+        .stdout;
     assert!(applied.contains("applied in"), "{applied}");
     eventually("the VM has it", || node.vm(101).vcpus > 1);
 }

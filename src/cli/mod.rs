@@ -11,6 +11,7 @@ mod history;
 mod logging;
 mod notify_test;
 pub mod output;
+mod pause;
 mod prepare;
 mod release;
 mod run;
@@ -105,6 +106,10 @@ enum Command {
     Prepare(prepare::Args),
     /// Put back what a VM's settings were, and stop managing it
     Release(release::Args),
+    /// Change nothing on this node, or in the whole cluster, until told otherwise
+    Pause(pause::Args),
+    /// Take back the order to change nothing
+    Resume(pause::ResumeArgs),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
     /// Send a test message through each notification channel
@@ -138,6 +143,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(args) => doctor::run(&args, &layout, cli.output_format),
         Command::Prepare(args) => prepare::run(&args, &layout, cli.output_format),
         Command::Release(args) => release::run(&args, &layout, cli.output_format),
+        Command::Pause(args) => pause::pause(&args, &layout),
+        Command::Resume(args) => pause::resume(&args, &layout),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
         Command::Completions(args) => completions::run(&args),

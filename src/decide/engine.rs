@@ -18,6 +18,7 @@ use super::policy::{Observation, Policy, Sample, Want};
 /// Gives one verdict for every managed VM and resource. `memory` takes in what was seen, also where nothing is
 /// changed; what became of the changes is told to it later, by [`Memory::note`].
 pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: Moment) -> Plan {
+    memory.begin(now);
     let mut judged = Vec::new();
     let mut by_hand = Vec::new();
     for vm in snapshot.vms.values() {

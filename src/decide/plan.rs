@@ -248,6 +248,16 @@ pub enum Reason {
         /// Why.
         why: String,
     },
+    /// High availability is doing something with it, or waits for an admin.
+    HighAvailability {
+        /// PVE's word for what.
+        state: String,
+    },
+    /// The agents have not handed it over to this node in full.
+    HandOver {
+        /// What is missing.
+        why: String,
+    },
     /// The cluster has no quorum.
     NoQuorum,
     /// An admin paused the agent.
@@ -311,6 +321,8 @@ impl fmt::Display for Reason {
             Self::Locked { lock } => write!(f, "locked ({lock})"),
             Self::Unreadable { why } => write!(f, "unreadable: {why}"),
             Self::BadSettings { why } => write!(f, "settings: {why}"),
+            Self::HighAvailability { state } => write!(f, "its HA state is {state}"),
+            Self::HandOver { why } => write!(f, "not handed over yet: {why}"),
             Self::NoQuorum => f.write_str("the cluster has no quorum"),
             Self::Paused { by } => write!(f, "paused by {by}"),
         }
