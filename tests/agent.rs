@@ -377,13 +377,13 @@ fn a_cool_down_survives_a_crash() {
     eventually("the first change", || {
         told(&daemon, 101, "cpu")["outcome"] == "applied"
     });
-    let vcpus = node.vm(101).vcpus;
+    let vcpus = told(&daemon, 101, "cpu")["allocation"].as_f64().unwrap() as u32;
     daemon.crash();
     let daemon = node.daemon();
     eventually("it cools down still", || {
         code(&daemon, 101, "cpu") == "cooling_down"
     });
-    assert_eq!(node.vm(101).vcpus, vcpus);
+    assert_eq!(node.vm(101).vcpus, vcpus, "and has not grown further");
 }
 
 #[test]
@@ -406,7 +406,11 @@ fn a_steady_agent_starts_no_process_and_writes_nothing_to_etc_pve() {
         eventually("a tick", || ticks() != before);
     }
     assert_eq!(code(&daemon, 101, "cpu"), "fits");
-    assert!(node.commands().is_empty(), "no qm, no pvesh: {:?}", node.commands());
+    assert!(
+        node.commands().is_empty(),
+        "no qm, no pvesh: {:?}",
+        node.commands()
+    );
     assert!(!node.path("etc/pve/vm-autoscale").exists());
 }
 
@@ -426,4 +430,18 @@ fn a_damaged_memory_is_set_aside_and_named() {
         node.path("var/lib/vm-autoscale/memory.json.damaged")
             .exists()
     );
+}
+
+#[test]
+fn in_recommend_mode_a_change_waits_for_the_admin_who_applies_it() {
+    let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
+    node.write_config("check_interval: 1s\nprofiles:\n  default:\n    mode: recommend\n");
+    let daemon = node.daemon();
+    eventually("it recommends", || told(&daemon, 101, "cpu")["recommended"].is_number());
+    assert_eq!(node.vm(101).vcpus, 1);
+    let screen = node.agent(["status"]).succeeded().stdout;
+    assert!(screen.contains("would change to"), "{screen}");
+    let applied = node.agent(["apply", "101", "--only", "cpu"]).succeeded().stdout;
+    assert!(applied.contains("applied in"), "{applied}");
+    eventually("the VM has it", || node.vm(101).vcpus > 1);
 }

@@ -8,9 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Baseline, VmFacts};
 use crate::decide::Change;
-use crate::domain::{Amount, Moment, NodeName, Reading, VmId};
+use crate::domain::{Amount, Lever, Moment, NodeName, Reading, VmId};
 use crate::pve::{Cause, Layout, Qm, VmConfig, pmxcfs};
 
+use super::guest::{self, Guest};
 use super::judge::{Ran, judge};
 use super::{Done, Outcome, levers};
 
@@ -88,6 +89,13 @@ impl Executor {
                 );
             }
         };
+        if let Err(why) = self.agree(change, &config).await {
+            return (
+                Outcome::Refused(why),
+                levers::read(&self.layout, change.vm, change.lever).await,
+            );
+        }
+        let before = guest::before(&self.layout, change).await;
         let ran = match self
             .qm
             .set(change.vm, &levers::options(change, &config))
@@ -108,7 +116,8 @@ impl Executor {
             }
             Err(_) => false,
         };
-        let mut outcome = judge(change, &ran, &seen, pending);
+        let guest = self.await_guest(change, &seen, before).await;
+        let mut outcome = judge(change, &ran, &seen, &guest, pending);
         if pending {
             self.revert(change.vm, option, &mut outcome).await;
         }
@@ -162,7 +171,10 @@ impl Executor {
             let keep = |e: &dyn std::fmt::Display| {
                 format!("its present settings cannot be kept for `release`: {e}")
             };
-            if VmFacts::read(&layout, vm).map_err(|e| keep(&e))?.is_some() {
+            if let Some(facts) = VmFacts::read(&layout, vm).map_err(|e| keep(&e))? {
+                if facts.releasing {
+                    return Err("it is being released; `vm-autoscale release` ends that".to_owned());
+                }
                 return Ok(None);
             }
             VmFacts::new(node, baseline.clone())
@@ -178,12 +190,80 @@ impl Executor {
         let deadline = Instant::now() + levers::patience(change.lever);
         loop {
             let seen = levers::read(&self.layout, change.vm, change.lever).await;
-            let settled = judge(change, &Ran::Returned, &seen, false) == Outcome::Applied;
+            let settled = levers::reached(change, &seen);
             if settled || Instant::now() >= deadline {
                 return seen;
             }
             sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Waits until the guest uses what QEMU has, or patience ends.
+    async fn await_guest(
+        &self,
+        change: &Change,
+        seen: &Reading<Amount>,
+        before: Option<crate::domain::Mib>,
+    ) -> Guest {
+        if !levers::reached(change, seen) {
+            return Guest::Follows;
+        }
+        let deadline = Instant::now() + guest::PATIENCE;
+        loop {
+            let guest = guest::follows(&self.layout, change, before).await;
+            if guest == Guest::Follows || Instant::now() >= deadline {
+                return guest;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Sees to it that configuration and QEMU agree on what is to be changed, since PVE counts from the configuration.
+    ///
+    /// A guest that gave a vCPU back late leaves one too many in the configuration; setting what QEMU has changes
+    /// nothing but that (recorded in 22-vcpus-1-after-divergence.txt). With modules the same call would remove another.
+    async fn agree(&self, change: &Change, config: &VmConfig) -> Result<(), String> {
+        let read = || levers::read(&self.layout, change.vm, change.lever);
+        match change.lever {
+            Lever::Vcpus => match read().await {
+                Reading::Known {
+                    value: Amount::Cpu(has),
+                    ..
+                } if has.floor() < config.plugged_vcpus() => {
+                    let vcpus = [("vcpus", has.floor().to_string())];
+                    let set = self.qm.set(change.vm, &vcpus).await;
+                    set.map(|_| ()).map_err(|e| e.to_string())
+                }
+                _ => Ok(()),
+            },
+            Lever::Dimm => match read().await {
+                Reading::Known {
+                    value: Amount::Memory(has),
+                    ..
+                } if has != config.memory => Err(format!(
+                    "the configuration says {}, QEMU has {has}: PVE would count wrong",
+                    config.memory
+                )),
+                Reading::Known { .. } => Ok(()),
+                Reading::Unknown(why) => Err(why),
+            },
+            Lever::Cpulimit | Lever::Balloon => Ok(()),
+        }
+    }
+
+    /// Takes what somebody else set by hand into the VM's baseline, so that a release does not undo it.
+    pub async fn adopt(&self, vm: VmId, lever: Lever) -> Result<(), String> {
+        let config = self.config(vm).await?;
+        let layout = self.layout.clone();
+        blocking(move || {
+            let facts = VmFacts::read(&layout, vm).map_err(|e| e.to_string())?;
+            let Some(mut facts) = facts else {
+                return Ok(());
+            };
+            facts.baseline.adopt(lever, &config);
+            facts.write(&layout, vm).map_err(|e| e.to_string())
+        })
+        .await
     }
 
     /// Takes back a value that would only take effect at the next power cycle: it was not asked for then.

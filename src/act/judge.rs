@@ -4,6 +4,7 @@ use crate::decide::Change;
 use crate::domain::{Amount, Cores, Mib, Reading};
 
 use super::Outcome;
+use super::guest::Guest;
 
 /// How the command that was to make a change ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,14 @@ pub(super) enum Ran {
 
 /// What became of `change`, when the value reads `seen` afterwards.
 ///
-/// `pending` says that PVE keeps the new value for the next power cycle.
-pub(super) fn judge(change: &Change, ran: &Ran, seen: &Reading<Amount>, pending: bool) -> Outcome {
+/// `guest` says whether the guest uses what QEMU has, `pending` that PVE keeps the new value for the next power cycle.
+pub(super) fn judge(
+    change: &Change,
+    ran: &Ran,
+    seen: &Reading<Amount>,
+    guest: &Guest,
+    pending: bool,
+) -> Outcome {
     let value = match seen {
         Reading::Known { value, .. } => value.value(),
         Reading::Unknown(why) => {
@@ -30,7 +37,14 @@ pub(super) fn judge(change: &Change, ran: &Ran, seen: &Reading<Amount>, pending:
     let way = (value - from) * (to - from).signum();
     let whole_way = (to - from).abs() - tolerance(change.to);
     if way >= whole_way {
-        return Outcome::Applied;
+        return match guest {
+            Guest::Follows => Outcome::Applied,
+            Guest::Ignores(what) => Outcome::Partial(with(ran, what.clone())),
+            Guest::Silent(why) => Outcome::Unknown(with(
+                ran,
+                format!("QEMU has it; whether the guest uses it cannot be told: {why}"),
+            )),
+        };
     }
     let reached = change.lever.resource().amount(value);
     if way > tolerance(change.to) {
@@ -153,10 +167,22 @@ mod tests {
         ];
         for (change, ran, seen, pending, expected) in cases {
             assert_eq!(
-                judge(&change, ran, &seen, pending).to_string(),
+                judge(&change, ran, &seen, &Guest::Follows, pending).to_string(),
                 expected,
                 "{ran:?} {seen:?}"
             );
         }
+    }
+    #[test]
+    fn what_the_guest_ignores_is_partial_and_what_it_hides_is_unknown() {
+        let judged =
+            |guest| judge(&vcpus(1, 4), &Ran::Returned, &seen(4), &guest, false).to_string();
+        assert_eq!(
+            judged(Guest::Ignores(
+                "QEMU has 4 vCPUs, the guest runs on 1".into()
+            )),
+            "partial: QEMU has 4 vCPUs, the guest runs on 1"
+        );
+        assert!(judged(Guest::Silent("no threads".into())).starts_with("unknown: QEMU has it"));
     }
 }

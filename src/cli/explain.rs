@@ -47,6 +47,9 @@ fn story(vm: &VmState, now: Moment) -> String {
             text += &format!("  last change {done}, {} ago\n", span(now.since(done.at)));
         }
     }
+    for told in &vm.can.disagreements {
+        text += &format!("\nNote: {told}\n");
+    }
     if !vm.pending.is_empty() {
         text += &format!("\nWaits for a power cycle: {}\n", vm.pending.join(", "));
     }

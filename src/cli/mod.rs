@@ -2,13 +2,17 @@
 //!
 //! Holds no logic that a room should own.
 
+mod apply;
 pub mod check_config;
 mod completions;
+mod doctor;
 mod explain;
 mod history;
 mod logging;
 mod notify_test;
 pub mod output;
+mod prepare;
+mod release;
 mod run;
 mod status;
 mod table;
@@ -21,7 +25,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::pve::Layout;
+use crate::config::{self, Selection, VmSettings};
+use crate::domain::{NodeName, VmId};
+use crate::pve::{Layout, VmConfig, pmxcfs};
 
 use check_config::CheckResult;
 use output::OutputFormat;
@@ -86,11 +92,19 @@ enum Command {
     /// Watch and scale this node's VMs (what the service runs)
     Run(run::Args),
     /// Show every managed VM: need, allocation, last change, and why
-    Status,
+    Status(status::Args),
     /// Tell the story of the last decision about one VM
     Explain(explain::Args),
+    /// Carry out what is recommended for a VM whose mode is not auto
+    Apply(apply::Args),
     /// Show what happened: changes with their outcomes, problems and their ends
     History(history::Args),
+    /// Tell what works live for each VM, and what one power cycle would unlock
+    Doctor(doctor::Args),
+    /// Make a VM ready for more: hotplug, NUMA, a higher ceiling
+    Prepare(prepare::Args),
+    /// Put back what a VM's settings were, and stop managing it
+    Release(release::Args),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
     /// Send a test message through each notification channel
@@ -117,14 +131,43 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let layout = Layout::new(cli.root);
     let exit = match cli.command {
         Command::Run(args) => run::run(args, layout),
-        Command::Status => status::run(&layout, cli.output_format),
+        Command::Status(args) => status::run(&args, &layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
+        Command::Apply(args) => apply::run(&args, &layout, cli.output_format),
         Command::History(args) => history::run(&args, &layout, cli.output_format),
+        Command::Doctor(args) => doctor::run(&args, &layout, cli.output_format),
+        Command::Prepare(args) => prepare::run(&args, &layout, cli.output_format),
+        Command::Release(args) => release::run(&args, &layout, cli.output_format),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
         Command::Completions(args) => completions::run(&args),
     };
     exit.into()
+}
+
+/// Runs `work` to its end on a runtime of its own.
+fn blocking<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("cannot start: {e}"))?;
+    Ok(runtime.block_on(work))
+}
+
+/// The settings of `vm`, or the defaults if it did not opt in.
+fn managed_settings(layout: &Layout, node: &NodeName, vm: VmId) -> Result<VmSettings, String> {
+    let settings = config::load(&layout.config_file())
+        .map_err(|e| e.to_string())?
+        .settings;
+    let text = pmxcfs::read_vm_config(layout, node, vm).map_err(|e| e.to_string())?;
+    let tags = text
+        .map(|text| VmConfig::parse(&text).tags)
+        .unwrap_or_default();
+    match settings.of(vm, &tags) {
+        Selection::Managed(own) => Ok(own.clone()),
+        Selection::No => Ok(VmSettings::default()),
+        Selection::Unusable(why) => Err(why),
+    }
 }
 
 /// Prints why a command failed, and how it ends.

@@ -8,11 +8,37 @@ use crate::domain::{Moment, Reading, Resource};
 use crate::pve::Layout;
 use crate::record::{ResourceState, State, VmState, span};
 
-pub(super) fn run(layout: &Layout, format: OutputFormat) -> Exit {
-    match read_state(layout) {
-        Ok(state) => show(format, &state, || screen(&state, Moment::now())),
-        Err(why) => fail(why),
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Show it anew with every decision, until Ctrl-C
+    #[arg(long, short)]
+    watch: bool,
+}
+
+pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
+    loop {
+        let state = match read_state(layout) {
+            Ok(state) => state,
+            Err(why) => return fail(why),
+        };
+        let exit = show(format, &state, || {
+            // To the top left, and what an earlier, longer screen left below is wiped.
+            let wipe = if args.watch { "\x1b[H\x1b[J" } else { "" };
+            format!("{wipe}{}", screen(&state, Moment::now()))
+        });
+        if !args.watch || exit != Exit::Done {
+            return exit;
+        }
+        pause(state.agent.check_interval);
     }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a command that has nothing else to do; no runtime is blocked"
+)]
+fn pause(span: std::time::Duration) {
+    std::thread::sleep(span);
 }
 
 /// What the daemon knows now, or a sentence for a person why that cannot be told.
@@ -29,7 +55,7 @@ pub(super) fn read_state(layout: &Layout) -> Result<State, String> {
 }
 
 /// How long the state may lag behind before it is called old: two ticks and a little.
-fn is_old(state: &State, now: Moment) -> bool {
+pub(super) fn is_old(state: &State, now: Moment) -> bool {
     now.since(state.at) > state.agent.check_interval * 2 + std::time::Duration::from_secs(5)
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Cores, Mib, Moment, NodeName, VmId};
+use crate::domain::{Cores, Lever, Mib, Moment, NodeName, VmId};
 use crate::pve::{Layout, PmxcfsError, VmConfig, pmxcfs};
 
 /// The version of the file's form.
@@ -52,6 +52,9 @@ pub struct VmFacts {
     pub owner: NodeName,
     /// What to put back on release.
     pub baseline: Baseline,
+    /// Set while an admin releases the VM: nothing that was decided before is begun any more.
+    #[serde(default)]
+    pub releasing: bool,
 }
 
 impl Baseline {
@@ -64,6 +67,17 @@ impl Baseline {
             memory: config.memory,
             balloon: config.balloon,
             shares: config.shares,
+        }
+    }
+
+    /// Takes over what `config` says of one lever: somebody else set it after the agent had.
+    pub fn adopt(&mut self, lever: Lever, config: &VmConfig) {
+        match lever {
+            Lever::Vcpus => self.vcpus = config.vcpus,
+            Lever::Cpulimit => self.cpulimit = config.cpulimit,
+            // `shares` stays what it was before the agent took the balloon over.
+            Lever::Balloon => self.balloon = config.balloon,
+            Lever::Dimm => self.memory = config.memory,
         }
     }
 }
@@ -91,6 +105,7 @@ impl VmFacts {
             version: FACTS_VERSION,
             owner,
             baseline,
+            releasing: false,
         }
     }
 
@@ -119,6 +134,14 @@ impl VmFacts {
                 why: e.to_string(),
             }),
         }
+    }
+
+    /// Removes the facts of `vm`, whose settings are its own again. Blocks: not for an async worker.
+    ///
+    /// # Errors
+    /// /etc/pve is not mounted or refuses.
+    pub fn remove(layout: &Layout, vm: VmId) -> Result<(), FactsError> {
+        Ok(pmxcfs::remove(layout, &Self::path(layout, vm))?)
     }
 
     /// Writes the facts of `vm`. Blocks: not for an async worker.

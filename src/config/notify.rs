@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::units::{AbsolutePath, CredentialName, Name, Text, WebAddress};
-use super::section::{Given, Section, WrittenList};
+use super::section::{Given, Section, Written, WrittenList};
 use super::units::{Choice, Scalar, Tag};
 use crate::domain::VmId;
 use crate::notify::{
@@ -234,33 +234,31 @@ fn webhook(section: &mut Section<'_>) -> Option<Webhook> {
     let headers = secrets(section, "headers");
     let fields = secrets(section, "fields");
     let signature = signature(section.section("signature"));
+    let content_type = text(section, "content_type");
+    let body = text(section, "body");
+    let max_text = section.ranged("max_text", MAX_TEXT);
+    let http = http(section);
     let mut hook = Webhook {
         url: url?,
         method: method.map_or(Method::Post, |method| method.value),
         headers,
-        content_type: text(section, "content_type")
-            .unwrap_or_else(|| "application/json".to_owned()),
-        body: text(section, "body"),
+        content_type: content_type.unwrap_or_else(|| "application/json".to_owned()),
+        body,
         fields,
-        max_text: section
-            .ranged("max_text", MAX_TEXT)
-            .map(|max| max.value as usize),
+        max_text: max_text.map(|max| max.value as usize),
         signature,
-        http: http(section),
+        http,
     };
-    if let Some(preset) = preset {
-        for field in preset
-            .value
-            .fields
-            .iter()
-            .filter(|field| !hook.fields.contains_key(**field))
-        {
+    if let Some(Written { value: preset, .. }) = preset {
+        let lacks = |field: &&&str| !hook.fields.contains_key(**field);
+        if let Some(field) = preset.fields.iter().find(lacks) {
             section.fault(
                 "fields",
-                &format!("the preset {} needs {field}", preset.value.name),
+                &format!("the preset {} needs {field}", preset.name),
             );
+            return None;
         }
-        preset.value.fill(&mut hook);
+        preset.fill(&mut hook);
     }
     Some(hook)
 }
@@ -338,6 +336,7 @@ fn source(given: Given<'_, Text>) -> Option<SecretSource> {
     let source = match (file, credential) {
         (Some(file), None) => Some(SecretSource::File(file)),
         (None, Some(name)) => Some(SecretSource::Credential(name)),
+        _ if section.is_at_fault() => None,
         _ => {
             section.fault(
                 "file",

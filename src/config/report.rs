@@ -56,6 +56,13 @@ impl Report {
         });
     }
 
+    /// Whether a fault was found at `path` or below it.
+    pub(super) fn has_fault_in(&self, path: &str) -> bool {
+        let below = format!("{path}.");
+        let at_fault = self.at_fault.borrow();
+        at_fault.contains(path) || at_fault.iter().any(|fault| fault.starts_with(&below))
+    }
+
     /// Whether a fault was found at `key` of the section whose path and dot are `owner`.
     pub(super) fn is_at_fault(&self, owner: &str, key: &str) -> bool {
         let path = format!("{owner}{key}");

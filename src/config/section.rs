@@ -208,14 +208,19 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reports a fault of `key`, at its place if it is written, else at the section's. The first one of a key counts.
+    /// Reports a fault of `key`, at its place if it is written, else at the section's. What was found first counts.
     pub(super) fn fault(&self, key: &str, message: &str) {
-        if self.report.is_at_fault("", &self.at(key)) {
+        if self.report.has_fault_in(&self.at(key)) {
             return;
         }
         let entry = self.entries.iter().find(|entry| entry.key == key);
         let place = entry.map_or(self.place, |entry| entry.value.place);
         self.report.fault(place, &self.at(key), message, None);
+    }
+
+    /// Whether a fault was found in the section.
+    pub(super) fn is_at_fault(&self) -> bool {
+        self.report.has_fault_in(&self.path)
     }
 
     /// Whether the section has no entries.

@@ -87,6 +87,16 @@ pub enum Mode {
     Auto,
 }
 
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Observe => "observe",
+            Self::Recommend => "recommend",
+            Self::Auto => "auto",
+        })
+    }
+}
+
 /// The algorithms, by the name that the configuration uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -120,6 +130,8 @@ pub struct MemorySettings {
     pub max: Mib,
     /// By which lever.
     pub method: MemoryMethod,
+    /// Whether memory modules are unplugged, too.
+    pub unplug: bool,
     /// Thresholds.
     #[serde(flatten)]
     pub rule: ResourceSettings,
@@ -224,6 +236,7 @@ impl Default for VmSettings {
                 min: Mib::gib(1),
                 max: Mib::gib(16),
                 method: MemoryMethod::Auto,
+                unplug: false,
                 rule: ResourceSettings {
                     high: Percent::whole(85),
                     low: Percent::whole(25),

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::act::{Done, Executor, Report};
 use crate::config::{self, Settings};
-use crate::decide::{self, Change, Memory, Plan};
+use crate::decide::{self, ByHand, Change, Memory, Plan};
 use crate::domain::{Moment, NodeName, Resource, VmId};
 use crate::observe::{Observer, Snapshot};
 use crate::pve::{Layout, Limits, Qm};
@@ -226,6 +226,9 @@ impl Agent {
 
     /// Writes the state, and tells what is new.
     fn publish(&mut self, snapshot: &Snapshot, plan: &Plan) {
+        for change in &plan.by_hand {
+            self.adopt(change);
+        }
         for event in self.watch.look(snapshot, plan, &self.settings) {
             self.outlets.tell(&event);
         }
@@ -256,6 +259,29 @@ impl Agent {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&format!(
             "watching {managed} VMs"
         ))]);
+    }
+
+    /// Respects what somebody else changed.
+    fn adopt(&mut self, change: &ByHand) {
+        let ByHand {
+            vm,
+            lever,
+            from,
+            to,
+        } = *change;
+        let what = format!("{lever} was changed by hand, {from} → {to}, which is the new baseline");
+        self.tell(Some(vm), EventKind::TakenOver { what });
+        if self.options.dry_run {
+            return;
+        }
+        let executor = self.executor.clone();
+        tokio::spawn(async move {
+            if let Err(why) = executor.adopt(vm, lever).await {
+                tracing::warn!(
+                    "VM {vm}: `release` would undo what was set by hand ({lever}): {why}"
+                );
+            }
+        });
     }
 
     fn write_state(&mut self) {

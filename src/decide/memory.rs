@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::{Done, Outcome};
 use crate::config::PolicyKind;
-use crate::domain::{Lever, Moment, Resource, VmId};
+use crate::domain::{Amount, Lever, Moment, Reading, Resource, VmId};
+use crate::observe::VmView;
 
-use super::policy;
+use super::{ByHand, policy};
 
 /// The version of the stored form. A file of another version is set aside and learned anew.
 pub const MEMORY_VERSION: u32 = 1;
@@ -46,6 +47,25 @@ struct VmMemory {
     memory: ResourceMemory,
     #[serde(default)]
     levers: BTreeMap<Lever, Failures>,
+    /// Where the agent left each lever that it moved.
+    #[serde(default)]
+    left: BTreeMap<Lever, Left>,
+}
+
+/// Where a lever was left: seen at `seen` after a change to `to`. Between the two it may still move by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Left {
+    seen: f64,
+    to: f64,
+    at: Moment,
+}
+
+impl Left {
+    /// Whether a lever that stands at `now` was moved by somebody else. Less than 1 % is rounding.
+    fn was_moved(self, now: f64) -> bool {
+        let (low, high) = (self.seen.min(self.to), self.seen.max(self.to));
+        now < low * 0.99 - 0.01 || now > high * 1.01 + 0.01
+    }
 }
 
 /// What is remembered of one resource of one VM.
@@ -97,6 +117,24 @@ impl Memory {
             remembered.last_change = Some(done.at);
             remembered.low_readings = 0;
         }
+        let left = &mut self.vms.entry(change.vm).or_default().left;
+        // A module changes what the balloon leaves, too.
+        left.remove(if change.lever == Lever::Dimm {
+            &Lever::Balloon
+        } else {
+            &change.lever
+        });
+        if let Reading::Known { value, .. } = &done.now {
+            let (seen, to) = (value.value(), change.to.value());
+            left.insert(
+                change.lever,
+                Left {
+                    seen,
+                    to,
+                    at: done.at,
+                },
+            );
+        }
         let failures = self
             .vms
             .entry(change.vm)
@@ -120,9 +158,65 @@ impl Memory {
         if opens { failures.rest_until } else { None }
     }
 
+    /// The levers of `vm` that somebody else has moved since the agent did. They are left where they are for as long as
+    /// a cool-down lasts, as after a change of the agent's own.
+    pub(super) fn changed_by_hand(&mut self, vm: &VmView, now: Moment) -> Vec<ByHand> {
+        let Some(remembered) = self.vms.get_mut(&vm.id) else {
+            return Vec::new();
+        };
+        // A VM that was started since has what its configuration says.
+        let started = vm.uptime.get().map(|uptime| now - uptime);
+        remembered
+            .left
+            .retain(|_, left| started.is_none_or(|started| left.at >= started));
+        if vm.changing {
+            return Vec::new();
+        }
+        let mut by_hand = Vec::new();
+        for (lever, left) in &mut remembered.left {
+            let Some(stands) = stands(vm, *lever) else {
+                continue;
+            };
+            if left.was_moved(stands.value()) {
+                let from = lever.resource().amount(left.seen);
+                by_hand.push(ByHand {
+                    vm: vm.id,
+                    lever: *lever,
+                    from,
+                    to: stands,
+                });
+                *left = Left {
+                    seen: stands.value(),
+                    to: stands.value(),
+                    at: now,
+                };
+            } else {
+                left.seen = stands.value();
+            }
+        }
+        for change in &by_hand {
+            let resource = match change.lever.resource() {
+                Resource::Cpu => &mut remembered.cpu,
+                Resource::Memory => &mut remembered.memory,
+            };
+            (resource.last_change, resource.low_readings) = (Some(now), 0);
+        }
+        by_hand
+    }
+
     /// Forgets VMs that are gone. `known` says whether a VM still exists anywhere in the cluster.
     pub fn retain(&mut self, known: impl Fn(VmId) -> bool) {
         self.vms.retain(|id, _| known(*id));
+    }
+}
+
+/// Where a lever of `vm` stands, by what was read of it.
+fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
+    match lever {
+        Lever::Vcpus => vm.cpu.vcpus.get().map(Amount::vcpus),
+        Lever::Cpulimit => vm.cpu.limit.get().flatten().map(Amount::Cpu),
+        Lever::Balloon => vm.memory.balloon.actual.get().map(Amount::Memory),
+        Lever::Dimm => vm.memory.ceiling.get().map(Amount::Memory),
     }
 }
 

@@ -16,4 +16,4 @@ mod tests;
 pub use engine::plan;
 pub use gates::{is_tight, memory_margin};
 pub use memory::{MEMORY_VERSION, Memory};
-pub use plan::{Change, Plan, Reason, Verdict};
+pub use plan::{ByHand, Change, Plan, Reason, Verdict};

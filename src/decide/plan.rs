@@ -15,8 +15,23 @@ pub struct Plan {
     pub at: Moment,
     /// The changes, in the order in which they are to be started.
     pub changes: Vec<Change>,
+    /// What somebody else changed since the agent's own last change: it is respected, and is the new baseline.
+    pub by_hand: Vec<ByHand>,
     /// One for every managed VM and resource, also where nothing is done.
     pub verdicts: Vec<Verdict>,
+}
+
+/// A lever that somebody else moved.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ByHand {
+    /// Of which VM.
+    pub vm: VmId,
+    /// Which lever.
+    pub lever: Lever,
+    /// Where the agent had left it.
+    pub from: Amount,
+    /// Where it stands now.
+    pub to: Amount,
 }
 
 /// One change of one resource of one VM.
@@ -62,6 +77,8 @@ pub struct Verdict {
     pub wanted: Option<Amount>,
     /// What is to be reached in this tick; `None` if nothing is changed.
     pub target: Option<Amount>,
+    /// What would be reached if the mode were `auto`; `None` if it is, or if nothing would be changed.
+    pub recommended: Option<Amount>,
     /// Why.
     pub reason: Reason,
 }
@@ -138,6 +155,23 @@ pub enum Reason {
     },
     /// Usage is low, but one low reading is not enough.
     FirstLowReading,
+    /// One thread of the guest uses up a vCPU while others have room: more of them do not help it.
+    OneThread {
+        /// How busy that vCPU is.
+        busiest: Percent,
+    },
+    /// The guest did not bring vCPUs online that it has: it is given no more of them.
+    GuestIgnores {
+        /// vCPUs that it has.
+        plugged: u32,
+        /// Those that it runs on.
+        running: u32,
+    },
+    /// The VM was started too recently for memory modules.
+    Booting {
+        /// When they may be plugged.
+        until: Moment,
+    },
 
     // Blocked.
     /// An earlier change is still being carried out.
@@ -176,10 +210,12 @@ pub enum Reason {
         /// The least that may be left.
         floor: Mib,
     },
-    /// Recommended only: the profile's mode leaves the change to the admin.
+    /// The profile's mode leaves the change to the admin.
     NotAutomatic {
         /// The mode.
         mode: String,
+        /// The change that would be made.
+        to: Amount,
     },
 
     // Hands off.
@@ -242,6 +278,18 @@ impl fmt::Display for Reason {
                 )
             }
             Self::FirstLowReading => f.write_str("low once; waits for a second low reading"),
+            Self::OneThread { busiest } => write!(
+                f,
+                "one thread uses {busiest} of a vCPU while others have room; more vCPUs do not help it"
+            ),
+            Self::GuestIgnores { plugged, running } => write!(
+                f,
+                "it has {plugged} vCPUs but the guest runs on {running}: it does not bring plugged ones online \
+                 (udev rule in the guest missing?)"
+            ),
+            Self::Booting { until } => {
+                write!(f, "started a moment ago; memory modules wait until {until}")
+            }
             Self::InProgress => f.write_str("an earlier change is still being carried out"),
             Self::CoolingDown { until } => write!(f, "cooling down until {until}"),
             Self::HostFull { resource, free } => {
@@ -253,8 +301,8 @@ impl fmt::Display for Reason {
                 write!(f, "{lever} failed repeatedly and rests until {until}")
             }
             Self::KeepsMargin { floor } => write!(f, "the guest needs at least {floor}"),
-            Self::NotAutomatic { mode } => {
-                write!(f, "mode is {mode}: the change is left to the admin")
+            Self::NotAutomatic { mode, to } => {
+                write!(f, "would change to {to}, but mode is {mode}")
             }
             Self::OtherNode { node } => write!(f, "is on node {node}"),
             Self::NotRunning => f.write_str("not running"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::lane::{Counts, Lane, Rules};
 use super::spool::{Left, Spool};
-use super::topic::{problems, recovery};
+use super::topic::recovery;
 use super::wording::bounded;
 use crate::domain::{Moment, NodeName};
 use crate::record::{Event, EventKind, Severity};
@@ -90,12 +90,16 @@ impl Desk {
         let event = Arc::new(bounded(event));
         let id = self.keep(&event, &takers);
         let now = Instant::now();
-        for post in takers {
-            let settled = post.lane().push(id, Arc::clone(&event), now);
-            if !settled.is_empty() {
-                self.spool().done(&post.name, settled);
+        let mut settled = Vec::new();
+        for post in &takers {
+            let ids = post.lane().push(id, Arc::clone(&event), now);
+            if !ids.is_empty() {
+                settled.push((post.name.as_str(), ids));
             }
             post.bell.notify_one();
+        }
+        if !settled.is_empty() {
+            self.spool().done(settled);
         }
     }
 
@@ -115,14 +119,6 @@ impl Desk {
         let id = spool.number(event.at);
         if !keepers.is_empty() {
             spool.told(id, event, keepers);
-        }
-        for post in takers {
-            for what in problems(event) {
-                spool.problem(&post.name, &what, true);
-            }
-            if let Some(what) = ended {
-                spool.problem(&post.name, what, false);
-            }
         }
         id
     }

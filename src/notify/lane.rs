@@ -19,6 +19,8 @@ use crate::record::{Event, Severity};
 pub(super) const QUEUE: usize = 500;
 /// The most meanings that are remembered for deduplication.
 const MEANINGS: usize = 2_000;
+/// The most problems whose end is waited for.
+pub(super) const PROBLEMS: usize = 2_000;
 /// More waiting events than this go out together as one digest.
 const SINGLY: usize = 3;
 /// Messages that may go out in a row before the hourly rate counts.
@@ -260,7 +262,9 @@ impl Lane {
 
     /// Remembers which problems were told. When one ends, its next beginning is news again.
     fn follow(&mut self, event: &Event) {
-        self.open.extend(problems(event));
+        if self.open.len() < PROBLEMS {
+            self.open.extend(problems(event));
+        }
         if let Some(ended) = recovery(event) {
             self.open.remove(ended);
             self.told

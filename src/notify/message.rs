@@ -326,7 +326,7 @@ fn color(severity: Severity) -> &'static str {
     match severity {
         Severity::Info => "#2f7d4f",
         Severity::Notice => "#2b6cb0",
-        Severity::Warning => "#b7791f",
+        Severity::Warning => "#975a16",
         Severity::Error => "#c53030",
     }
 }

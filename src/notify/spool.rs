@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::lane::Item;
+use super::lane::{Item, PROBLEMS};
+use super::topic::{problems, recovery};
 use crate::domain::Moment;
 use crate::record::Event;
 
@@ -40,10 +41,8 @@ enum Line {
     Trying { channel: String, ids: Vec<u64> },
     /// A channel has dealt with these events.
     Done { channel: String, ids: Vec<u64> },
-    /// A channel was told of the beginning of this problem.
+    /// A channel was told of the beginning of this problem, and the event is not here any more.
     Open { channel: String, what: String },
-    /// And of its end.
-    Closed { channel: String, what: String },
 }
 
 /// What a channel finds of an earlier run.
@@ -168,50 +167,35 @@ impl Spool {
     /// An event is to be delivered by `channels`.
     pub(super) fn told(&mut self, id: u64, event: &Arc<Event>, channels: BTreeSet<String>) {
         let event = Arc::clone(event);
-        self.add(Line::Told {
+        self.add(vec![Line::Told {
             id,
             channels,
             event,
-        });
+        }]);
     }
 
     /// `channel` begins to send these events.
     pub(super) fn trying(&mut self, channel: &str, ids: Vec<u64>) {
         let ids = self.kept(channel, ids);
         if !ids.is_empty() && self.live.trying.get(channel) != Some(&ids) {
-            self.add(Line::Trying {
-                channel: channel.to_owned(),
-                ids,
-            });
+            let channel = channel.to_owned();
+            self.add(vec![Line::Trying { channel, ids }]);
         }
     }
 
-    /// `channel` has dealt with these events.
-    pub(super) fn done(&mut self, channel: &str, ids: Vec<u64>) {
-        let ids = self.kept(channel, ids);
-        if !ids.is_empty() {
-            self.add(Line::Done {
+    /// Each of these channels has dealt with these events.
+    pub(super) fn done(&mut self, dealt_with: Vec<(&str, Vec<u64>)>) {
+        let lines: Vec<Line> = dealt_with
+            .into_iter()
+            .map(|(channel, ids)| Line::Done {
+                ids: self.kept(channel, ids),
                 channel: channel.to_owned(),
-                ids,
-            });
+            })
+            .filter(|line| !matches!(line, Line::Done { ids, .. } if ids.is_empty()))
+            .collect();
+        if !lines.is_empty() {
+            self.add(lines);
         }
-    }
-
-    /// `channel` was told that a problem began, or that it ended.
-    pub(super) fn problem(&mut self, channel: &str, what: &str, open: bool) {
-        let known = self
-            .live
-            .open
-            .get(channel)
-            .is_some_and(|open| open.contains(what));
-        if known == open {
-            return;
-        }
-        let (channel, what) = (channel.to_owned(), what.to_owned());
-        self.add(match open {
-            true => Line::Open { channel, what },
-            false => Line::Closed { channel, what },
-        });
     }
 
     /// Those of `ids` that are in the file for `channel`.
@@ -223,9 +207,12 @@ impl Spool {
         ids
     }
 
-    fn add(&mut self, line: Line) {
-        let bytes = encode(&line);
-        self.live.apply(line);
+    /// Adds lines with one write.
+    fn add(&mut self, lines: Vec<Line>) {
+        let bytes: Vec<u8> = lines.iter().flat_map(encode).collect();
+        for line in lines {
+            self.live.apply(line);
+        }
         let Some(file) = &mut self.file else {
             return self.rewrite();
         };
@@ -295,6 +282,15 @@ impl Live {
                 channels,
                 event,
             } => {
+                for channel in &channels {
+                    let open = self.open.entry(channel.clone()).or_default();
+                    if open.len() < PROBLEMS {
+                        open.extend(problems(&event));
+                    }
+                    if let Some(ended) = recovery(&event) {
+                        open.remove(ended);
+                    }
+                }
                 self.events.insert(id, (channels, event));
             }
             Line::Trying { channel, ids } => {
@@ -315,11 +311,6 @@ impl Live {
             }
             Line::Open { channel, what } => {
                 self.open.entry(channel).or_default().insert(what);
-            }
-            Line::Closed { channel, what } => {
-                if let Some(open) = self.open.get_mut(&channel) {
-                    open.remove(&what);
-                }
             }
         }
     }

@@ -84,11 +84,14 @@ fn explain(error: &minijinja::Error) -> String {
     match error.kind() {
         ErrorKind::UndefinedError => format!("asks for a value that does not exist{line}"),
         ErrorKind::OutOfFuel => "does not come to an end".to_owned(),
-        _ => {
+        kind => {
             let detail = error
                 .detail()
                 .map_or_else(String::new, |d| format!(": {d}"));
-            format!("{}{line}{detail}", error.kind())
+            match kind {
+                ErrorKind::SyntaxError => format!("has a syntax error{line}{detail}"),
+                _ => format!("fails{line}: {kind}{detail}"),
+            }
         }
     }
 }
@@ -122,7 +125,7 @@ mod tests {
             why("{{ titel }}", Makes::Text),
             "asks for a value that does not exist in line 1"
         );
-        assert!(why("{% if title %}", Makes::Text).starts_with("syntax error"));
+        assert!(why("{% if title %}", Makes::Text).starts_with("has a syntax error"));
         assert!(why(r#"{"a": "{{ title }}"}"#, Makes::Json).contains("put no quotes around"));
         let endless =
             "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}";

@@ -88,7 +88,7 @@ impl Worker {
         let answer = self.attempt(batch).await;
         let settled = self.post.lane().settle(&answer, Instant::now());
         let Settled { done, news } = settled;
-        self.desk.spool().done(&self.post.name, done);
+        self.desk.spool().done(vec![(&self.post.name, done)]);
         if let Some(news) = news {
             self.announce(news);
         }

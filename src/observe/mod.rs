@@ -6,12 +6,14 @@ mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod guest;
+mod inspect;
 mod meter;
 mod observer;
 mod patient;
 mod snapshot;
 mod vm;
 
+pub use inspect::{Inspection, inspect};
 pub use observer::Observer;
 pub use snapshot::{
     Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Pause, Power,

@@ -226,6 +226,21 @@ pub fn replace(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<(), PmxcfsE
     })
 }
 
+/// Removes the file of ours at `path`; it is no error if it is gone already.
+///
+/// # Errors
+/// When /etc/pve is not mounted, or refuses (no quorum).
+pub fn remove(layout: &Layout, path: &Path) -> Result<(), PmxcfsError> {
+    check_mounted(layout)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(PmxcfsError::Write {
+            path: path.to_owned(),
+            error,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// A name that no other writer uses: PVE's own form (File.pm: file_set_contents), and a number for this process's own
 /// parallel writers.
 fn temporary_name(path: &Path) -> PathBuf {

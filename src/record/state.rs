@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::Done;
 use crate::decide::{Plan, Reason, Verdict};
-use crate::domain::{Amount, Cores, Lever, Mib, Moment, NodeName, Reading, Resource, VmId, VmName};
+use crate::domain::{
+    Amount, Capabilities, Cores, Lever, Mib, Moment, NodeName, Reading, Resource, VmId, VmName,
+};
 use crate::observe::{Pause, Snapshot};
 
 /// The version of the file's form.
@@ -77,13 +79,15 @@ pub struct VmState {
     pub managed: bool,
     /// Options whose value waits for a power cycle.
     pub pending: Vec<String>,
+    /// What each of its levers can do.
+    pub can: Capabilities,
     /// Its CPU, in cores.
     pub cpu: ResourceState,
     /// Its memory, in mebibytes.
     pub memory: ResourceState,
 }
 
-/// One resource of one VM. In the file, `need`, `allocation`, `wanted` and `target` are bare numbers in the unit that
+/// One resource of one VM. In the file, amounts are bare numbers in the unit that
 /// stands beside them, or null, so that `jq '.vms[].cpu.allocation'` is all it takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
@@ -100,6 +104,8 @@ pub struct ResourceState {
     pub wanted: Option<Amount>,
     /// What is being reached now.
     pub target: Option<Amount>,
+    /// What `apply` would change it to, where the mode leaves that to the admin.
+    pub recommended: Option<Amount>,
     /// Why, in words.
     pub why: String,
     /// Why, for machines.
@@ -129,6 +135,11 @@ impl State {
                 node: view.owner.clone(),
                 managed: true,
                 pending: view.pending.clone(),
+                can: Capabilities {
+                    // A hundred sizes tell a reader less than the limits do.
+                    sizes: Vec::new(),
+                    ..view.can.clone()
+                },
                 cpu: ResourceState::new(cpu, last(view.id, Resource::Cpu)),
                 memory: ResourceState::new(memory, last(view.id, Resource::Memory)),
             });
@@ -161,6 +172,7 @@ impl State {
         };
         resource.allocation = done.now.clone();
         resource.target = None;
+        resource.recommended = None;
         resource.last = Some(done.clone());
         self.at = self.at.max(done.at);
     }
@@ -187,6 +199,7 @@ struct Written {
     lever: Option<Lever>,
     wanted: Option<f64>,
     target: Option<f64>,
+    recommended: Option<f64>,
     why: String,
     reason: Reason,
     outcome: Option<String>,
@@ -226,6 +239,7 @@ impl From<ResourceState> for Written {
             lever: state.lever,
             wanted: state.wanted.map(Amount::value),
             target: state.target.map(Amount::value),
+            recommended: state.recommended.map(Amount::value),
             why: state.why,
             reason: state.reason,
             outcome: state
@@ -252,6 +266,7 @@ impl From<Written> for ResourceState {
             lever: written.lever,
             wanted: written.wanted.map(|value| resource.amount(value)),
             target: written.target.map(|value| resource.amount(value)),
+            recommended: written.recommended.map(|value| resource.amount(value)),
             why: written.why,
             reason: written.reason,
             last: written.last,
@@ -268,6 +283,7 @@ impl ResourceState {
             lever: verdict.lever,
             wanted: verdict.wanted,
             target: verdict.target,
+            recommended: verdict.recommended,
             why: verdict.reason.to_string(),
             reason: verdict.reason.clone(),
             last,

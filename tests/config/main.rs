@@ -284,32 +284,48 @@ fn anchors_and_merges_are_understood() {
 }
 
 #[test]
-fn the_annotated_example_has_every_key_and_only_known_ones() {
-    let text = fs::read_to_string("examples/config.yaml").unwrap();
-    let value: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+fn the_annotated_examples_have_every_key_and_only_known_ones() {
     let mut written = Vec::new();
-    collect("", &value, &mut written);
+    for file in ["examples/config.yaml", "examples/notify.yaml"] {
+        let text = fs::read_to_string(file).unwrap();
+        let value: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+        collect("", &value, &mut written);
+    }
     let known = config::known_keys();
     for key in known.keys() {
         // A VM's section has the keys of a profile, which the example shows once.
         let in_profile = key.replacen("vms.VMID", "profiles.NAME", 1);
-        let shown = written.contains(key) || written.contains(&in_profile);
-        assert!(shown, "examples/config.yaml lacks {key}");
+        // Each secret can stand in a file or a credential, which the example shows once.
+        let source = [".file", ".credential"]
+            .iter()
+            .any(|end| key.ends_with(end));
+        let shown = written.contains(key) || written.contains(&in_profile) || source;
+        assert!(shown, "the examples lack {key}");
     }
-    // That it has only known keys is what loading it says; here, that each of them is found under its own name.
+    // That they have only known keys is what loading them says; here, that each is found under its own name.
     for key in &written {
-        let free = ["profiles.NAME", "vms.VMID"].contains(&key.as_str());
+        let free = FREE
+            .iter()
+            .any(|(path, name)| *key == format!("{path}.{name}"));
         assert!(free || known.contains_key(key), "{key} is not known");
     }
 }
 
+/// The sections whose keys are free to choose, and what stands for such a key in documentation.
+const FREE: [(&str, &str); 5] = [
+    ("profiles", "NAME"),
+    ("vms", "VMID"),
+    ("notify.channels", "NAME"),
+    ("notify.channels.NAME.headers", "NAME"),
+    ("notify.channels.NAME.fields", "NAME"),
+];
+
 /// The paths of all keys, with the placeholders that documentation uses.
 fn collect(path: &str, value: &serde_yaml::Value, keys: &mut Vec<String>) {
     for (key, value) in value.as_mapping().into_iter().flatten() {
-        let key = match path {
-            "profiles" => "NAME".to_owned(),
-            "vms" => "VMID".to_owned(),
-            _ => key.as_str().unwrap().to_owned(),
+        let key = match FREE.iter().find(|(free, _)| *free == path) {
+            Some((_, name)) => (*name).to_owned(),
+            None => key.as_str().unwrap().to_owned(),
         };
         let path = match path {
             "" => key,
@@ -318,6 +334,22 @@ fn collect(path: &str, value: &serde_yaml::Value, keys: &mut Vec<String>) {
         collect(&path, value, keys);
         keys.push(path);
     }
+}
+
+#[test]
+#[cfg(feature = "tls")]
+fn the_annotated_notify_section_loads_and_shows_the_built_in_values() {
+    use vm_autoscale::notify;
+    let loaded = config::load(Path::new("examples/notify.yaml")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let (shown, built_in) = (loaded.settings.notify, notify::Settings::default());
+    assert_eq!(shown.gather, built_in.gather);
+    assert_eq!(shown.repeat_after, built_in.repeat_after);
+    let phone = &shown.channels["phone"];
+    let usual = notify::ChannelSettings::new(phone.kind.clone());
+    assert_eq!(phone.max_per_hour, usual.max_per_hour);
+    assert_eq!(phone.timeout, usual.timeout);
+    assert_eq!(phone.route.severities, usual.route.severities);
 }
 
 #[test]

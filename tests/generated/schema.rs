@@ -83,7 +83,7 @@ fn described(key: &str, known: &Known) -> Value {
         Form::Value(form) => value(form),
     };
     let in_profile = key.replacen("vms.VMID.", "profiles.NAME.", 1);
-    let all = annotations::of_the_example();
+    let all = annotations::of_the_examples();
     let explained = all.get(key).or(all.get(&in_profile));
     let mut text: Vec<String> = explained.cloned().unwrap_or_default();
     if known.form != Form::Section {

@@ -62,9 +62,7 @@ async fn a_failing_channel_is_reported_through_the_others_once() {
         .insert("other".to_owned(), through(&good.url("ok")));
     // The other channel is told errors only, and the report all the same.
     for channel in settings.channels.values_mut() {
-        channel.route.events = ["config_rejected", "refused"]
-            .map(|word| topic(word))
-            .into();
+        channel.route.events = ["config_rejected", "refused"].map(topic).into();
     }
     let notifier = Notifier::start(&settings, spool.path(), around());
     notifier.tell(&refused(101, "web", "no"));

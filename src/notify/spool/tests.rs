@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::notify::testing::{AT, refused, shared};
+use crate::notify::testing::{AT, degraded, recovered, refused, shared};
 
 fn to(channels: &[&str]) -> BTreeSet<String> {
     channels.iter().map(|name| (*name).to_owned()).collect()
@@ -28,11 +28,17 @@ fn what_was_told_and_not_delivered_is_there_after_a_restart() {
     let begun = tell(&mut spool, &["phone"]);
     let waiting = tell(&mut spool, &["phone"]);
     spool.trying("phone", vec![sent]);
-    spool.done("phone", vec![sent]);
+    spool.done(vec![("phone", vec![sent])]);
     spool.trying("phone", vec![begun]);
-    spool.problem("phone", "quorum", true);
-    spool.problem("phone", "host-cpu", true);
-    spool.problem("phone", "host-cpu", false);
+    for event in [
+        degraded("quorum", "no quorum"),
+        degraded("ntp", "no time"),
+        recovered("ntp", Duration::from_secs(9)),
+    ] {
+        let id = spool.number(AT);
+        spool.told(id, &shared(event), to(&["phone"]));
+        spool.done(vec![("phone", vec![id])]);
+    }
 
     let spool = Spool::open(dir.path());
     let phone = spool.left("phone");
@@ -42,6 +48,8 @@ fn what_was_told_and_not_delivered_is_there_after_a_restart() {
     assert_eq!(*phone.waiting[0].event, refused(101, "no"));
     assert_eq!(ids(&spool.left("mail").waiting), [sent]);
     assert_eq!(spool.left("other"), Left::default());
+    let again = Spool::open(dir.path());
+    assert_eq!(again.left("phone").open, to(&["quorum"]));
 }
 
 #[test]
@@ -59,7 +67,7 @@ fn numbers_rise_over_restarts_and_clocks_that_are_set_back() {
 fn a_file_cut_anywhere_loses_at_most_the_line_that_was_being_written() {
     let dir = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(dir.path());
-    let all: Vec<u64> = (0..5).map(|_| tell(&mut spool, &["phone"])).collect();
+    let all: Vec<u64> = (0..2).map(|_| tell(&mut spool, &["phone"])).collect();
     let bytes = fs::read(dir.path().join(FILE)).unwrap();
     for cut in 0..=bytes.len() {
         let dir = tempfile::tempdir().unwrap();
@@ -92,7 +100,7 @@ fn the_file_stays_small_however_much_is_told() {
     let mut largest = 0;
     for _ in 0..5_000 {
         let id = tell(&mut spool, &["phone"]);
-        spool.done("phone", vec![id]);
+        spool.done(vec![("phone", vec![id])]);
         largest = largest.max(spool.size);
     }
     let size = fs::metadata(dir.path().join(FILE)).unwrap().len();
