@@ -90,5 +90,8 @@ fn every_key_is_described_in_the_annotated_example() {
     };
     let known = vm_autoscale::config::known_keys();
     let silent: Vec<&String> = known.keys().filter(silent).collect();
-    assert!(silent.is_empty(), "the examples say nothing about {silent:?}");
+    assert!(
+        silent.is_empty(),
+        "the examples say nothing about {silent:?}"
+    );
 }
