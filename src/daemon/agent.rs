@@ -105,9 +105,12 @@ impl Agent {
                 managed,
             },
         );
-        if managed == 0 {
-            tracing::info!("nothing is changed until a VM opts in: qm set VMID --tags autoscale");
-        }
+        // Not `qm set VMID --tags autoscale`: that would replace the tags which the VM has.
+        let next = match managed {
+            0 => "nothing is changed until a VM has one of the tags under select.tags",
+            _ => "what is seen and done, and why",
+        };
+        tracing::info!("on node {}: {next}; see `vm-autoscale status`", self.node);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
