@@ -268,7 +268,9 @@ fn status_and_explain_tell_what_the_daemon_knows() {
         .json();
     assert_eq!(json["vms"][0]["vmid"], 101);
     let story = node.agent(["explain", "101"]).succeeded().stdout;
-    assert!(story.contains("because"), "{story}");
+    assert!(story.contains("decision"), "{story}");
+    let top = node.agent(["top"]).succeeded().stdout;
+    assert!(top.contains("1 VMs managed"), "without a terminal: {top}");
     assert_eq!(node.agent(["explain", "999"]).code, Some(1));
     let history = node
         .agent(["history", "--output-format", "json"])
@@ -437,11 +439,16 @@ fn in_recommend_mode_a_change_waits_for_the_admin_who_applies_it() {
     let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
     node.write_config("check_interval: 1s\nprofiles:\n  default:\n    mode: recommend\n");
     let daemon = node.daemon();
-    eventually("it recommends", || told(&daemon, 101, "cpu")["recommended"].is_number());
+    eventually("it recommends", || {
+        told(&daemon, 101, "cpu")["recommended"].is_number()
+    });
     assert_eq!(node.vm(101).vcpus, 1);
     let screen = node.agent(["status"]).succeeded().stdout;
     assert!(screen.contains("would change to"), "{screen}");
-    let applied = node.agent(["apply", "101", "--only", "cpu"]).succeeded().stdout;
+    let applied = node
+        .agent(["apply", "101", "--only", "cpu"])
+        .succeeded()
+        .stdout;
     assert!(applied.contains("applied in"), "{applied}");
     eventually("the VM has it", || node.vm(101).vcpus > 1);
 }

@@ -64,6 +64,8 @@ impl Judged {
             need: need(vm, resource),
             allocation: allocation(vm, resource),
             lever: None,
+            min: None,
+            max: None,
             wanted: None,
             target: None,
             recommended: None,
@@ -107,6 +109,8 @@ impl Tick<'_> {
         judged.verdict.lever = Some(movable.lever);
         judged.priority = self.own.priority;
         let range = self.range(resource, &movable);
+        judged.verdict.min = Some(resource.amount(range.bottom));
+        judged.verdict.max = Some(resource.amount(range.top));
         let (want, short) = match self.ask_policy(vm, resource, &movable, &range, memory) {
             Ok(answer) => answer,
             Err(why) => {
