@@ -268,7 +268,9 @@ fn status_and_explain_tell_what_the_daemon_knows() {
         .json();
     assert_eq!(json["vms"][0]["vmid"], 101);
     let story = node.agent(["explain", "101"]).succeeded().stdout;
-    assert!(story.contains("because"), "{story}");
+    assert!(story.contains("decision"), "{story}");
+    let top = node.agent(["top"]).succeeded().stdout;
+    assert!(top.contains("1 VMs managed"), "without a terminal: {top}");
     assert_eq!(node.agent(["explain", "999"]).code, Some(1));
     let history = node
         .agent(["history", "--output-format", "json"])

@@ -17,6 +17,11 @@ mod release;
 mod run;
 mod status;
 mod table;
+mod top;
+mod words;
+
+#[cfg(test)]
+mod fixture;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -94,6 +99,8 @@ enum Command {
     Run(run::Args),
     /// Show every managed VM: need, allocation, last change, and why
     Status(status::Args),
+    /// The same live on a full screen, with sparklines of what each VM needs; without a terminal, `status`
+    Top,
     /// Tell the story of the last decision about one VM
     Explain(explain::Args),
     /// Carry out what is recommended for a VM whose mode is not auto
@@ -137,6 +144,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match cli.command {
         Command::Run(args) => run::run(args, layout),
         Command::Status(args) => status::run(&args, &layout, cli.output_format),
+        Command::Top => top::run(&layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
         Command::Apply(args) => apply::run(&args, &layout, cli.output_format),
         Command::History(args) => history::run(&args, &layout, cli.output_format),

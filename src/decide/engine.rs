@@ -68,6 +68,8 @@ impl Judged {
             need: need(vm, resource),
             allocation: allocation(vm, resource),
             lever: None,
+            min: None,
+            max: None,
             wanted: None,
             target: None,
             recommended: None,
@@ -108,6 +110,9 @@ impl Tick<'_> {
         let mut judged = Judged::held(vm, resource, Reason::Fits);
         judged.verdict.lever = Some(levers.first().lever);
         judged.priority = self.own.priority;
+        let limits = self.range(resource, levers.first(), levers.ceiling());
+        judged.verdict.min = Some(resource.amount(limits.bottom));
+        judged.verdict.max = Some(resource.amount(limits.top));
         let (want, short) = match self.ask_policy(vm, resource, &levers, memory) {
             Ok(answer) => answer,
             Err(why) => {

@@ -73,6 +73,10 @@ pub struct Verdict {
     pub allocation: Reading<Amount>,
     /// The lever that would move it, where there is one.
     pub lever: Option<Lever>,
+    /// The least that it may be given, in whole steps of the lever; `None` where there is none.
+    pub min: Option<Amount>,
+    /// The most that it may be given: the admin's maximum, or what QEMU can give before a power cycle.
+    pub max: Option<Amount>,
     /// What the policy asked for, before limits, gates and budget; `None` if it was not asked.
     pub wanted: Option<Amount>,
     /// What is to be reached in this tick; `None` if nothing is changed.
