@@ -437,11 +437,16 @@ fn in_recommend_mode_a_change_waits_for_the_admin_who_applies_it() {
     let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
     node.write_config("check_interval: 1s\nprofiles:\n  default:\n    mode: recommend\n");
     let daemon = node.daemon();
-    eventually("it recommends", || told(&daemon, 101, "cpu")["recommended"].is_number());
+    eventually("it recommends", || {
+        told(&daemon, 101, "cpu")["recommended"].is_number()
+    });
     assert_eq!(node.vm(101).vcpus, 1);
     let screen = node.agent(["status"]).succeeded().stdout;
     assert!(screen.contains("would change to"), "{screen}");
-    let applied = node.agent(["apply", "101", "--only", "cpu"]).succeeded().stdout;
+    let applied = node
+        .agent(["apply", "101", "--only", "cpu"])
+        .succeeded()
+        .stdout;
     assert!(applied.contains("applied in"), "{applied}");
     eventually("the VM has it", || node.vm(101).vcpus > 1);
 }

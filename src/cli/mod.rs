@@ -7,6 +7,7 @@ pub mod check_config;
 mod completions;
 mod explain;
 mod history;
+mod import_config;
 mod logging;
 mod notify_test;
 pub mod output;
@@ -96,6 +97,8 @@ enum Command {
     History(history::Args),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
+    /// Make a configuration from that of proxmox-vm-autoscale
+    ImportConfig(import_config::Args),
     /// Send a test message through each notification channel
     NotifyTest(notify_test::Args),
     /// Print the completions for a shell
@@ -125,6 +128,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Apply(args) => apply::run(&args, &layout, cli.output_format),
         Command::History(args) => history::run(&args, &layout, cli.output_format),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
+        Command::ImportConfig(args) => import_config::run(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
         Command::Completions(args) => completions::run(&args),
     };
