@@ -8,6 +8,7 @@ mod completions;
 mod doctor;
 mod explain;
 mod history;
+mod import_config;
 mod logging;
 mod notify_test;
 pub mod output;
@@ -119,6 +120,8 @@ enum Command {
     Resume(pause::ResumeArgs),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
+    /// Make a configuration from that of proxmox-vm-autoscale
+    ImportConfig(import_config::Args),
     /// Send a test message through each notification channel
     NotifyTest(notify_test::Args),
     /// Print the completions for a shell
@@ -154,6 +157,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pause(args) => pause::pause(&args, &layout),
         Command::Resume(args) => pause::resume(&args, &layout),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
+        Command::ImportConfig(args) => import_config::run(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
         Command::Completions(args) => completions::run(&args),
     };
