@@ -37,6 +37,9 @@ _vm__autoscale() {
             vm__autoscale,history)
                 cmd="vm__autoscale__subcmd__history"
                 ;;
+            vm__autoscale,import-config)
+                cmd="vm__autoscale__subcmd__import__subcmd__config"
+                ;;
             vm__autoscale,notify-test)
                 cmd="vm__autoscale__subcmd__notify__subcmd__test"
                 ;;
@@ -57,6 +60,9 @@ _vm__autoscale() {
                 ;;
             vm__autoscale,status)
                 cmd="vm__autoscale__subcmd__status"
+                ;;
+            vm__autoscale,top)
+                cmd="vm__autoscale__subcmd__top"
                 ;;
             vm__autoscale__subcmd__help,apply)
                 cmd="vm__autoscale__subcmd__help__subcmd__apply"
@@ -79,6 +85,9 @@ _vm__autoscale() {
             vm__autoscale__subcmd__help,history)
                 cmd="vm__autoscale__subcmd__help__subcmd__history"
                 ;;
+            vm__autoscale__subcmd__help,import-config)
+                cmd="vm__autoscale__subcmd__help__subcmd__import__subcmd__config"
+                ;;
             vm__autoscale__subcmd__help,notify-test)
                 cmd="vm__autoscale__subcmd__help__subcmd__notify__subcmd__test"
                 ;;
@@ -100,6 +109,9 @@ _vm__autoscale() {
             vm__autoscale__subcmd__help,status)
                 cmd="vm__autoscale__subcmd__help__subcmd__status"
                 ;;
+            vm__autoscale__subcmd__help,top)
+                cmd="vm__autoscale__subcmd__help__subcmd__top"
+                ;;
             *)
                 ;;
         esac
@@ -107,7 +119,7 @@ _vm__autoscale() {
 
     case "${cmd}" in
         vm__autoscale)
-            opts="-h -V --root --output-format --help --version run status explain apply history doctor prepare release pause resume check-config notify-test completions help"
+            opts="-h -V --root --output-format --help --version run status top explain apply history doctor prepare release pause resume check-config import-config notify-test completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -251,7 +263,7 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__help)
-            opts="run status explain apply history doctor prepare release pause resume check-config notify-test completions help"
+            opts="run status top explain apply history doctor prepare release pause resume check-config import-config notify-test completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -349,6 +361,20 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__help__subcmd__history)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__import__subcmd__config)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -460,6 +486,20 @@ _vm__autoscale() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vm__subcmd__autoscale__subcmd__history)
             opts="-n -h -V --last --since --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -476,6 +516,40 @@ _vm__autoscale() {
                     return 0
                     ;;
                 --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__import__subcmd__config)
+            opts="-h -V --output --secrets --host --force --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secrets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -632,6 +706,28 @@ _vm__autoscale() {
             ;;
         vm__subcmd__autoscale__subcmd__status)
             opts="-w -h -V --watch --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__top)
+            opts="-h -V --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

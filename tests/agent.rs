@@ -259,7 +259,9 @@ fn status_and_explain_tell_what_the_daemon_knows() {
         missing.stderr
     );
     let daemon = node.daemon();
-    eventually("the agent watches", || code(&daemon, 101, "cpu") != "");
+    eventually("the agent watches", || {
+        !code(&daemon, 101, "cpu").is_empty()
+    });
     let screen = node.agent(["status"]).succeeded().stdout;
     assert!(screen.contains("101") && screen.contains("web"), "{screen}");
     let json = node
@@ -284,7 +286,9 @@ fn a_broken_file_on_reload_keeps_the_old_settings_and_at_start_is_exit_78() {
     let node = Node::with([Vm::new(101).cores(4).vcpus(1).cpu(4.0)]);
     node.write_config(QUICK);
     let daemon = node.daemon();
-    eventually("the agent watches", || code(&daemon, 101, "cpu") != "");
+    eventually("the agent watches", || {
+        !code(&daemon, 101, "cpu").is_empty()
+    });
     node.write_config("check_intervall: 1s\n");
     daemon.signal(Signal::SIGHUP);
     eventually("it is told", || daemon.log().contains("rejected"));

@@ -75,7 +75,12 @@ pub(super) fn story(state: &State, vm: &VmState, changes: &[Event], now: Moment)
     }
     lines.push(String::new());
     lines.push(gates(state));
-    lines.extend(vm.can.disagreements.iter().map(|told| format!("Note: {told}")));
+    lines.extend(
+        vm.can
+            .disagreements
+            .iter()
+            .map(|told| format!("Note: {told}")),
+    );
     if !vm.pending.is_empty() {
         lines.push(format!(
             "Waits for a power cycle: {}",

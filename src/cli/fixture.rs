@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::act::{Done, Outcome};
 use crate::decide::{Change, Reason};
-use crate::domain::{Cores, Lever, Mib, Moment, Reading, Resource, Source, VmId, VmName};
+use crate::domain::{
+    Capabilities, Cores, Lever, Mib, Moment, Reading, Resource, Source, VmId, VmName,
+};
 use crate::record::{AgentState, HostState, ResourceState, STATE_VERSION, State, VmState};
 
 /// The time of the tests: 2026-11-24, 12:00 UTC.
@@ -48,6 +50,7 @@ fn vm(number: u32, name: &str) -> VmState {
         node: "pve1".parse().unwrap(),
         managed: true,
         pending: Vec::new(),
+        can: Capabilities::none("not looked at here"),
         cpu: resource(Resource::Cpu, Lever::Vcpus, [0.4, 2.0, 1.0, 8.0]),
         memory: resource(
             Resource::Memory,

@@ -72,6 +72,11 @@ fn short(reason: &Reason, now: Moment) -> (Tone, String) {
         Reason::AtMin { .. } => (Tone::Calm, "at minimum"),
         Reason::AtCeiling { .. } => (Tone::Waits, "at ceiling"),
         Reason::FirstLowReading => (Tone::Calm, "low once"),
+        Reason::OneThread { .. } => (Tone::Waits, "one thread"),
+        Reason::GuestIgnores { .. } => (Tone::Stuck, "guest ignores"),
+        Reason::Booting { .. } => (Tone::Waits, "just started"),
+        Reason::HighAvailability { state } => return (Tone::Waits, format!("HA: {state}")),
+        Reason::HandOver { .. } => (Tone::Waits, "hand-over"),
         Reason::InProgress => (Tone::Acts, "changing"),
         Reason::CoolingDown { until } => {
             return (Tone::Waits, format!("cools {}", left(*until, now)));
@@ -135,6 +140,11 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
             return format!("the VM is configured with more {resource} and power cycled");
         }
         Reason::FirstLowReading => "the next reading is low as well",
+        Reason::OneThread { .. } => "more than one of its threads has work",
+        Reason::GuestIgnores { .. } => "the guest brings its vCPUs online",
+        Reason::Booting { .. } => "the guest has been up for a while",
+        Reason::HighAvailability { .. } => "its HA state is started (`ha-manager status`)",
+        Reason::HandOver { .. } => "its file under /etc/pve/vm-autoscale/vms names this node",
         Reason::InProgress => "the change in hand has ended",
         Reason::CoolingDown { until } => {
             return format!("the cool-down ends, in {}", left(*until, now));

@@ -5,6 +5,12 @@
 //! are models too, so that a run is a function of its schedule and seed. A run that fails prints both, made as short
 //! as possible.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails here fails the test"
+)]
+
 #[path = "../pve_sim/cluster_fs/mod.rs"]
 mod cluster_fs;
 
