@@ -20,6 +20,7 @@ use super::policy::{Observation, Policy, Sample, Want};
 pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: Moment) -> Plan {
     let mut judged = Vec::new();
     let mut by_hand = Vec::new();
+    memory.keep_positions(|vm| snapshot.vms.contains_key(&vm));
     for vm in snapshot.vms.values() {
         match settings.of(vm.id, &vm.tags) {
             Selection::No => {}

@@ -204,6 +204,15 @@ impl Memory {
         by_hand
     }
 
+    /// Forgets where levers were left of VMs that are not managed now: who released one may do with it as they like.
+    pub(super) fn keep_positions(&mut self, managed: impl Fn(VmId) -> bool) {
+        for (vm, remembered) in &mut self.vms {
+            if !managed(*vm) {
+                remembered.left.clear();
+            }
+        }
+    }
+
     /// Forgets VMs that are gone. `known` says whether a VM still exists anywhere in the cluster.
     pub fn retain(&mut self, known: impl Fn(VmId) -> bool) {
         self.vms.retain(|id, _| known(*id));
