@@ -21,6 +21,7 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
     memory.begin(now);
     let mut judged = Vec::new();
     let mut by_hand = Vec::new();
+    memory.keep_positions(|vm| snapshot.vms.contains_key(&vm));
     for vm in snapshot.vms.values() {
         match settings.of(vm.id, &vm.tags) {
             Selection::No => {}

@@ -216,6 +216,15 @@ impl Memory {
         by_hand
     }
 
+    /// Forgets where levers were left of VMs that are not managed now: who released one may do with it as they like.
+    pub(super) fn keep_positions(&mut self, managed: impl Fn(VmId) -> bool) {
+        for (vm, remembered) in &mut self.vms {
+            if !managed(*vm) {
+                remembered.left.clear();
+            }
+        }
+    }
+
     /// Begins a decision at `now`. What was stamped in the future, by a clock that was set back since, counts from now
     /// on: it must end at some time, and not only when the clock has caught up.
     pub(super) fn begin(&mut self, now: Moment) {
