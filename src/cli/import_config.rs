@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::output::OutputFormat;
 use super::{Exit, fail};
-use crate::config;
 use crate::config::import::{Fate, Import, Line, Options, import};
+use crate::config::{self, LoadError};
 use crate::pve::Layout;
 
 /// Make a configuration from that of proxmox-vm-autoscale
@@ -71,7 +71,11 @@ fn make(args: &Args, layout: &Layout) -> anyhow::Result<Import> {
         node: layout.node_name().ok().map(|node| node.to_string()),
         secrets: std::path::absolute(directory)?,
     };
-    let bytes = config::contents(&args.old)?;
+    let bytes = config::contents(&args.old).map_err(|error| match error {
+        // Its own advice is about a file of ours.
+        LoadError::Missing(file) => anyhow::anyhow!("{}: no such file", file.display()),
+        other => other.into(),
+    })?;
     Ok(import(&bytes, &args.old, &options)?)
 }
 

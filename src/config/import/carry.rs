@@ -171,7 +171,7 @@ fn thresholds(root: &mut Section<'_>, carrier: &mut Carrier) {
     carrier.draft.add(Value {
         key: "profiles.imported.policy".to_owned(),
         text: "threshold".to_owned(),
-        from: (None, String::new()),
+        from: (None, "its only rule".to_owned()),
         fate: Fate::Carried,
         why: Some("steps of one core or 512MiB, as before; the built-in policy, adaptive, goes straight to what is needed".to_owned()),
         shown: true,
@@ -201,25 +201,33 @@ fn cooldown(root: &mut Section<'_>, carrier: &mut Carrier) {
     let every = or(&interval, CHECK_INTERVAL);
     let up = every.max(or(&cooldown, SCALE_COOLDOWN)).ceil();
     let down = (every * or(&cycles, LOW_CYCLES)).max(up).min(DAY).ceil();
-    let line = cooldown.as_ref().map(|cooldown| cooldown.place.line);
-    for (key, wait, why) in [
+    let line = |keys: &[&Option<Written<Number>>]| {
+        let written = keys.iter().find_map(|key| key.as_ref());
+        written.map(|written| written.place.line)
+    };
+    let rows = [
         (
             "up",
             up,
-            "the longer one of scale_cooldown and check_interval",
+            line(&[&cooldown, &interval]),
+            "scale_cooldown or check_interval, the longer one",
         ),
         (
             "down",
             down,
-            "the longer one of scale_cooldown and check_interval × scale_down_after_cycles",
+            line(&[&cooldown, &interval, &cycles]),
+            "scale_cooldown or scale_down_after_cycles × check_interval, the longer one",
         ),
-    ] {
+    ];
+    for (key, wait, line, from) in rows {
         carrier.draft.add(Value {
             key: format!("profiles.imported.cooldown.{key}"),
             text: format!("{wait}s"),
-            from: (line, "scale_cooldown".to_owned()),
+            from: (line, from.to_owned()),
             fate: Fate::NewMeaning,
-            why: Some(why.to_owned()),
+            why: Some(
+                "what the old file does not say of them is 300 s, 300 s and 2 cycles".to_owned(),
+            ),
             shown: true,
             secret: None,
         });

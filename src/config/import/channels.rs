@@ -145,7 +145,10 @@ fn mail(mut section: Section<'_>, options: &Options, carrier: &mut Carrier) {
             Some(port) => (port.value.0.to_string(), from(port)),
             None => (
                 SUBMISSION.to_string(),
-                (None, "alerts.smtp_port".to_owned()),
+                (
+                    None,
+                    "alerts.smtp_port, not written: its default".to_owned(),
+                ),
             ),
         };
         channel.add("port", number, place, None);

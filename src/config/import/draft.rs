@@ -46,7 +46,7 @@ pub(super) struct Value {
     pub(super) key: String,
     /// As it is written, quotes and all.
     pub(super) text: String,
-    /// The line and key of the old file; no line for a default of the predecessor.
+    /// The line and key of the old file; no line where it did not say anything.
     pub(super) from: (Option<usize>, String),
     /// What became of it.
     pub(super) fate: Fate,
@@ -121,9 +121,10 @@ impl Draft {
         lines.extend(gone.iter().map(|value| value.left_out(&why)));
     }
 
-    /// What the report says of the values.
+    /// What the report says of the values; nothing of those without a key of the old file.
     pub(super) fn lines(&self) -> impl Iterator<Item = Line> {
-        self.values.iter().map(|value| Line {
+        let told = |value: &&Value| !value.from.1.is_empty();
+        self.values.iter().filter(told).map(|value| Line {
             line: value.from.0,
             fate: value.fate,
             old: value.from.1.clone(),
@@ -201,12 +202,9 @@ impl Value {
     fn write(&self, text: &mut String, indent: &str) {
         let name = self.key.rsplit('.').next().unwrap_or(&self.key);
         *text += &format!("{indent}  {name}: {}", self.text);
-        // In a VM's section the VM's own comment tells.
-        if !self.key.starts_with("vms.") && !self.from.1.is_empty() {
+        // In these sections the comment of the section, or of the VM, tells.
+        if !self.key.starts_with("vms.") && !self.key.starts_with("select.") {
             *text += &format!("  # {}", self.from.1);
-            if self.from.0.is_none() {
-                text.push_str(", which was not written: its default");
-            }
         }
         text.push('\n');
     }

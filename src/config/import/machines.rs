@@ -49,13 +49,12 @@ pub(super) fn hosts(section: Section<'_>, carrier: &mut Carrier) -> Vec<Host> {
             .collect();
         let mut why = "the agent runs on the node itself, without SSH".to_owned();
         if !ssh.is_empty() {
-            why += &format!(
-                "; {} can go, and so can the key's line in authorized_keys there",
-                ssh.join(", ")
-            );
+            why += &format!("; no longer used: {}", ssh.join(", "));
         }
-        let old = format!("proxmox_hosts.{}", index.value);
-        carrier.line(section.place().line, Fate::NotNeeded, &old, why);
+        if !section.is_empty() {
+            let old = format!("proxmox_hosts.{}", index.value);
+            carrier.line(section.place().line, Fate::NotNeeded, &old, why);
+        }
         if let Some(name) = name {
             hosts.push(Host {
                 name: name.value.0,
@@ -93,6 +92,7 @@ pub(super) fn carry(
                 path: format!("virtual_machines.{}", index.value),
                 section,
             }),
+            None if section.is_at_fault() => {}
             None => section.fault("vm_id", "it has no VMID"),
         }
     }
@@ -124,8 +124,8 @@ pub(super) fn carry(
 
 /// The names of the hosts that are this node or belong to its cluster.
 fn here(hosts: &[Host], options: &Options) -> Result<BTreeSet<String>, ImportError> {
-    let mut known: Vec<String> = hosts.iter().map(|host| host.name.clone()).collect();
-    known.dedup();
+    let known: BTreeSet<String> = hosts.iter().map(|host| host.name.clone()).collect();
+    let known: Vec<String> = known.into_iter().collect();
     if let Some(asked) = options.hosts.iter().find(|asked| !known.contains(asked)) {
         return Err(ImportError::NoHost {
             asked: asked.clone(),
@@ -254,21 +254,30 @@ fn own_thresholds(section: &mut Section<'_>, owner: &str, carrier: &mut Carrier)
 }
 
 fn select(vms: &[Written<VmId>], carrier: &mut Carrier) {
-    let value = |key: &str, text: String, from: &str| Value {
+    let value = |key: &str, text: String| {
+        Value {
         key: key.to_owned(),
         text,
-        from: (None, from.to_owned()),
-        fate: Fate::Carried,
-        why: None,
-        shown: false,
+        from: (None, "virtual_machines".to_owned()),
+        fate: Fate::NewMeaning,
+        why: Some(
+            "the old file's list counts, and so do tags: a VM with one of them is managed, too; tags: [] ends that"
+                .to_owned(),
+        ),
+        shown: true,
         secret: None,
+    }
     };
     carrier
         .draft
-        .add(value("select.tags", "[autoscale]".to_owned(), ""));
+        .add(value("select.tags", "[autoscale]".to_owned()));
     if !vms.is_empty() {
         let ids = listed(vms, |id| id.value.to_string());
-        carrier.draft.add(value("select.vms", ids, ""));
+        // Each VM has a line of its own.
+        carrier.draft.add(Value {
+            from: (None, String::new()),
+            ..value("select.vms", ids)
+        });
     }
     for id in vms {
         carrier.lines.push(Line {

@@ -80,10 +80,10 @@ impl Line {
 
     /// The line for people, without an end.
     pub fn text(&self) -> String {
-        let mut text = format!("{:13}", self.fate.word());
-        if let Some(line) = self.line {
-            text += &format!("  line {line}");
-        }
+        let line = self
+            .line
+            .map_or_else(String::new, |line| format!("line {line}"));
+        let mut text = format!("{:13}  {line:9}", self.fate.word());
         if !self.old.is_empty() {
             text += &format!("  {}", self.old);
         }
@@ -94,7 +94,7 @@ impl Line {
             text += &format!(": {value}");
         }
         if let Some(why) = &self.why {
-            text += &format!("\n               {why}");
+            text += &format!("\n{:26}{why}", "");
         }
         text
     }
