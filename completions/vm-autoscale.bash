@@ -16,6 +16,9 @@ _vm__autoscale() {
             ",$1")
                 cmd="vm__autoscale"
                 ;;
+            vm__autoscale,apply)
+                cmd="vm__autoscale__subcmd__apply"
+                ;;
             vm__autoscale,check-config)
                 cmd="vm__autoscale__subcmd__check__subcmd__config"
                 ;;
@@ -28,11 +31,23 @@ _vm__autoscale() {
             vm__autoscale,help)
                 cmd="vm__autoscale__subcmd__help"
                 ;;
+            vm__autoscale,history)
+                cmd="vm__autoscale__subcmd__history"
+                ;;
+            vm__autoscale,notify-test)
+                cmd="vm__autoscale__subcmd__notify__subcmd__test"
+                ;;
             vm__autoscale,run)
                 cmd="vm__autoscale__subcmd__run"
                 ;;
             vm__autoscale,status)
                 cmd="vm__autoscale__subcmd__status"
+                ;;
+            vm__autoscale,top)
+                cmd="vm__autoscale__subcmd__top"
+                ;;
+            vm__autoscale__subcmd__help,apply)
+                cmd="vm__autoscale__subcmd__help__subcmd__apply"
                 ;;
             vm__autoscale__subcmd__help,check-config)
                 cmd="vm__autoscale__subcmd__help__subcmd__check__subcmd__config"
@@ -46,11 +61,20 @@ _vm__autoscale() {
             vm__autoscale__subcmd__help,help)
                 cmd="vm__autoscale__subcmd__help__subcmd__help"
                 ;;
+            vm__autoscale__subcmd__help,history)
+                cmd="vm__autoscale__subcmd__help__subcmd__history"
+                ;;
+            vm__autoscale__subcmd__help,notify-test)
+                cmd="vm__autoscale__subcmd__help__subcmd__notify__subcmd__test"
+                ;;
             vm__autoscale__subcmd__help,run)
                 cmd="vm__autoscale__subcmd__help__subcmd__run"
                 ;;
             vm__autoscale__subcmd__help,status)
                 cmd="vm__autoscale__subcmd__help__subcmd__status"
+                ;;
+            vm__autoscale__subcmd__help,top)
+                cmd="vm__autoscale__subcmd__help__subcmd__top"
                 ;;
             *)
                 ;;
@@ -59,12 +83,38 @@ _vm__autoscale() {
 
     case "${cmd}" in
         vm__autoscale)
-            opts="-h -V --root --output-format --help --version run status explain check-config completions help"
+            opts="-h -V --root --output-format --help --version run status top explain apply history check-config notify-test completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__apply)
+            opts="-h -V --only --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --only)
+                    COMPREPLY=($(compgen -W "cpu memory" -- "${cur}"))
+                    return 0
+                    ;;
                 --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -155,8 +205,22 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__help)
-            opts="run status explain check-config completions help"
+            opts="run status top explain apply history check-config notify-test completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__apply)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -224,6 +288,34 @@ _vm__autoscale() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__history)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__notify__subcmd__test)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vm__subcmd__autoscale__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -245,6 +337,76 @@ _vm__autoscale() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__history)
+            opts="-n -h -V --last --since --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --last)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__notify__subcmd__test)
+            opts="-h -V --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -275,6 +437,28 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__status)
+            opts="-w -h -V --watch --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__top)
             opts="-h -V --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
