@@ -4,6 +4,11 @@
 //! side alone: sampling for a second, observing, deciding. CPU time is the operating system's own account of this
 //! process, so a busy machine makes it little worse; compare the figures of one run with each other.
 
+#![allow(
+    clippy::expect_used,
+    reason = "a figure that cannot be taken ends the benchmark"
+)]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

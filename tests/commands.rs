@@ -1,5 +1,11 @@
 //! Stories of the commands that an admin runs for one VM: doctor, prepare, release.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails here fails the test"
+)]
+
 mod support;
 
 use support::{Node, Vm, eventually};

@@ -3,6 +3,12 @@
 //!
 //! The seed is printed; `VM_AUTOSCALE_SEED` sets it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails here fails the test"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -131,8 +131,8 @@ fn chapter(vm: VmId, state: &ResourceState, now: Moment) -> Vec<String> {
 /// The limits, and what they do to what the policy asks for.
 fn limits(wanted: Option<Amount>, min: Amount, max: Amount) -> String {
     let cut = match wanted {
-        Some(wanted) if wanted.value() > max.value() => format!(": not more than {max}"),
-        Some(wanted) if wanted.value() < min.value() => format!(": not less than {min}"),
+        Some(wanted) if wanted.value() > max.value() => format!("; the maximum holds it at {max}"),
+        Some(wanted) if wanted.value() < min.value() => format!("; the minimum keeps it at {min}"),
         _ => String::new(),
     };
     format!("{min} to {max}{cut}")

@@ -132,8 +132,7 @@ fn screen(state: &State, now: Moment, width: usize) -> String {
         return text;
     }
     let (table, legend) = if width < WIDE {
-        let legend =
-            "CPU in cores, memory in GiB: need/has (least–most). More: vm-autoscale explain VMID";
+        let legend = "need/has (min–max), in cores and GiB. More: vm-autoscale explain VMID";
         (narrow(state, now), legend)
     } else {
         let legend = "CPU in cores, memory in GiB. More: vm-autoscale explain VMID";
@@ -199,12 +198,7 @@ fn wide(state: &State, now: Moment) -> Table {
         cells.push(newest(vm).map_or(Cell::from("-".to_owned()), |done| {
             Cell::new(last_change(done, now), look(tone_of(done)))
         }));
-        let (tone, next) = next_steps(vm, now, |state| {
-            match (words::next(state, now), words::because(state, now)) {
-                ((Tone::Acts, step), why) if state.target.is_some() => format!("{step}: {why}"),
-                (_, why) => why,
-            }
-        });
+        let (tone, next) = next_steps(vm, now, |state| words::next_and_why(state, now));
         cells.push(Cell::new(next, look(tone)));
         table.row(cells);
     }
@@ -242,10 +236,10 @@ fn next_steps(
     if cpu == memory && vm.cpu.why == vm.memory.why {
         return (tone, tell(&vm.cpu));
     }
-    let told: Vec<String> = [&vm.cpu, &vm.memory]
+    let told: Vec<String> = [("CPU", &vm.cpu), ("mem", &vm.memory)]
         .into_iter()
-        .filter(|state| state.reason != Reason::Fits)
-        .map(|state| format!("{}: {}", state.resource, tell(state)))
+        .filter(|(_, state)| state.reason != Reason::Fits)
+        .map(|(name, state)| format!("{name}: {}", tell(state)))
         .collect();
     (tone, told.join("; "))
 }

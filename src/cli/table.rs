@@ -71,15 +71,18 @@ fn line(row: &[Cell], widths: &[usize], mut room: usize) -> String {
     let mut line = String::new();
     let mut gap = 0;
     for (cell, width) in row.iter().zip(widths) {
-        let text = sanitize(&cell.text, (*width).min(room));
-        let (style, blank) = (cell.style, (*width).min(room) - text.chars().count());
+        let most = (*width).min(room);
+        if most == 0 {
+            break;
+        }
+        let (style, text) = (cell.style, sanitize(&cell.text, most));
         if !text.is_empty() {
             line += &" ".repeat(gap);
             line += &format!("{style}{text}{style:#}");
             gap = 0;
         }
         // The space before a column is written with the column, so that no line ends in blanks.
-        gap += blank + GAP;
+        gap += most - text.chars().count() + GAP;
         room = room.saturating_sub(width + GAP);
     }
     line.push('\n');

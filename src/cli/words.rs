@@ -1,5 +1,7 @@
 //! The words and numbers that `status`, `top` and `explain` share: short for a column, whole for a sentence.
 
+use std::time::Duration;
+
 use crate::decide::Reason;
 use crate::domain::{Amount, Moment, Reading, VmId};
 use crate::record::{ResourceState, span};
@@ -116,6 +118,15 @@ pub(super) fn because(state: &ResourceState, now: Moment) -> String {
     }
 }
 
+/// The next step with its reason, or why there is none.
+pub(super) fn next_and_why(state: &ResourceState, now: Moment) -> String {
+    let why = because(state, now);
+    match state.target {
+        Some(_) => format!("{}: {why}", next(state, now).1),
+        None => why,
+    }
+}
+
 /// What would make the agent act, as the end of a sentence: "Acts when …".
 pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String {
     let resource = state.resource;
@@ -130,12 +141,12 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
         | Reason::OutsideLimits { .. }
         | Reason::Expected { .. }
         | Reason::Fits => "the policy asks for a whole step more or less than it has",
-        Reason::AtMax { max } => {
+        Reason::AtMax { .. } => {
             return format!(
-                "max is above {max}; `vm-autoscale check-config --vm {vm}` shows where it is set"
+                "its maximum is raised; `vm-autoscale check-config --vm {vm}` shows where it is set"
             );
         }
-        Reason::AtMin { .. } => "min is lower, or the need grows",
+        Reason::AtMin { .. } => "the need grows, or its minimum is lowered",
         Reason::AtCeiling { .. } => {
             return format!("the VM is configured with more {resource} and power cycled");
         }
@@ -177,7 +188,10 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
     text.to_owned()
 }
 
-/// How long until `until`.
+/// How long until `until`, in whole seconds. What is over but not decided anew yet has a second left.
 fn left(until: Moment, now: Moment) -> String {
-    span(until.since(now))
+    let seconds = until.since(now).as_millis().div_ceil(1000).max(1);
+    span(Duration::from_secs(
+        u64::try_from(seconds).unwrap_or(u64::MAX),
+    ))
 }

@@ -23,9 +23,10 @@ fn no_line_of_the_table_is_longer_than_the_terminal_is_wide() {
     state.vms[2].memory.min = Some(crate::domain::Resource::Memory.amount(1_234_567.0));
     for width in [1, 20, 40, 80, 100, 139, 140, 160, 200] {
         let text = plain(&state, width);
-        let (_, table) = text.split_once("\n\n").unwrap();
-        let (table, _) = table.split_once("\n\n").unwrap();
+        let (_, below) = text.split_once("\n\n").unwrap();
+        let (table, legend) = below.split_once("\n\n").unwrap();
         assert_eq!(table.lines().count(), 7);
+        assert!(width < 80 || legend.trim_end().chars().count() <= width);
         for line in table.lines() {
             assert!(line.chars().count() <= width, "{width}: {line:?}");
         }

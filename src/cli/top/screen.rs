@@ -142,10 +142,10 @@ fn draw_vm(vm: &VmState, trail: &Trail, now: Moment, area: Rect, buffer: &mut Bu
         Line::raw(sizes_of(state, line.width)).render(sizes, buffer);
         draw_change(state, now, line.width, change, buffer);
         let (tone, step) = words::next(state, now);
-        let text = if line.width < WIDE || state.target.is_some() {
+        let text = if line.width < WIDE {
             step
         } else {
-            words::because(state, now)
+            words::next_and_why(state, now)
         };
         Line::styled(sanitize(&text, 300), look(tone)).render(next, buffer);
     }

@@ -50,7 +50,9 @@ impl RealVm {
         // The model knows what PVE refuses and which modules a size is made of.
         let machine = Machine::start(config, 0, host_cpus)?;
         let log = fs::File::create(layout.state(&format!("qemu-{id}.log")))?;
-        let child = Command::new("qemu-system-x86_64")
+        // It must not outlive this process, however that ends.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
             .args(arguments(layout, id, config, &machine, spec))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
