@@ -25,6 +25,9 @@ _vm__autoscale() {
             vm__autoscale,completions)
                 cmd="vm__autoscale__subcmd__completions"
                 ;;
+            vm__autoscale,doctor)
+                cmd="vm__autoscale__subcmd__doctor"
+                ;;
             vm__autoscale,explain)
                 cmd="vm__autoscale__subcmd__explain"
                 ;;
@@ -34,14 +37,32 @@ _vm__autoscale() {
             vm__autoscale,history)
                 cmd="vm__autoscale__subcmd__history"
                 ;;
+            vm__autoscale,import-config)
+                cmd="vm__autoscale__subcmd__import__subcmd__config"
+                ;;
             vm__autoscale,notify-test)
                 cmd="vm__autoscale__subcmd__notify__subcmd__test"
+                ;;
+            vm__autoscale,pause)
+                cmd="vm__autoscale__subcmd__pause"
+                ;;
+            vm__autoscale,prepare)
+                cmd="vm__autoscale__subcmd__prepare"
+                ;;
+            vm__autoscale,release)
+                cmd="vm__autoscale__subcmd__release"
+                ;;
+            vm__autoscale,resume)
+                cmd="vm__autoscale__subcmd__resume"
                 ;;
             vm__autoscale,run)
                 cmd="vm__autoscale__subcmd__run"
                 ;;
             vm__autoscale,status)
                 cmd="vm__autoscale__subcmd__status"
+                ;;
+            vm__autoscale,top)
+                cmd="vm__autoscale__subcmd__top"
                 ;;
             vm__autoscale__subcmd__help,apply)
                 cmd="vm__autoscale__subcmd__help__subcmd__apply"
@@ -52,6 +73,9 @@ _vm__autoscale() {
             vm__autoscale__subcmd__help,completions)
                 cmd="vm__autoscale__subcmd__help__subcmd__completions"
                 ;;
+            vm__autoscale__subcmd__help,doctor)
+                cmd="vm__autoscale__subcmd__help__subcmd__doctor"
+                ;;
             vm__autoscale__subcmd__help,explain)
                 cmd="vm__autoscale__subcmd__help__subcmd__explain"
                 ;;
@@ -61,14 +85,32 @@ _vm__autoscale() {
             vm__autoscale__subcmd__help,history)
                 cmd="vm__autoscale__subcmd__help__subcmd__history"
                 ;;
+            vm__autoscale__subcmd__help,import-config)
+                cmd="vm__autoscale__subcmd__help__subcmd__import__subcmd__config"
+                ;;
             vm__autoscale__subcmd__help,notify-test)
                 cmd="vm__autoscale__subcmd__help__subcmd__notify__subcmd__test"
+                ;;
+            vm__autoscale__subcmd__help,pause)
+                cmd="vm__autoscale__subcmd__help__subcmd__pause"
+                ;;
+            vm__autoscale__subcmd__help,prepare)
+                cmd="vm__autoscale__subcmd__help__subcmd__prepare"
+                ;;
+            vm__autoscale__subcmd__help,release)
+                cmd="vm__autoscale__subcmd__help__subcmd__release"
+                ;;
+            vm__autoscale__subcmd__help,resume)
+                cmd="vm__autoscale__subcmd__help__subcmd__resume"
                 ;;
             vm__autoscale__subcmd__help,run)
                 cmd="vm__autoscale__subcmd__help__subcmd__run"
                 ;;
             vm__autoscale__subcmd__help,status)
                 cmd="vm__autoscale__subcmd__help__subcmd__status"
+                ;;
+            vm__autoscale__subcmd__help,top)
+                cmd="vm__autoscale__subcmd__help__subcmd__top"
                 ;;
             *)
                 ;;
@@ -77,7 +119,7 @@ _vm__autoscale() {
 
     case "${cmd}" in
         vm__autoscale)
-            opts="-h -V --root --output-format --help --version run status explain apply history check-config notify-test completions help"
+            opts="-h -V --root --output-format --help --version run status top explain apply history doctor prepare release pause resume check-config import-config notify-test completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -176,6 +218,28 @@ _vm__autoscale() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vm__subcmd__autoscale__subcmd__doctor)
+            opts="-h -V --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vm__subcmd__autoscale__subcmd__explain)
             opts="-h -V --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -199,7 +263,7 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__help)
-            opts="run status explain apply history check-config notify-test completions help"
+            opts="run status top explain apply history doctor prepare release pause resume check-config import-config notify-test completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -241,6 +305,20 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -296,7 +374,77 @@ _vm__autoscale() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__import__subcmd__config)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vm__subcmd__autoscale__subcmd__help__subcmd__notify__subcmd__test)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__pause)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__prepare)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__release)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__resume)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -325,6 +473,20 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__top)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -372,8 +534,134 @@ _vm__autoscale() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vm__subcmd__autoscale__subcmd__import__subcmd__config)
+            opts="-h -V --output --secrets --host --force --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --secrets)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --host)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vm__subcmd__autoscale__subcmd__notify__subcmd__test)
             opts="-h -V --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__pause)
+            opts="-h -V --cluster --reason --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__prepare)
+            opts="-h -V --yes --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__release)
+            opts="-h -V --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__resume)
+            opts="-h -V --cluster --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -418,6 +706,28 @@ _vm__autoscale() {
             ;;
         vm__subcmd__autoscale__subcmd__status)
             opts="-w -h -V --watch --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__top)
+            opts="-h -V --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -43,7 +43,7 @@ fn doctor_names_the_exact_line_that_unlocks_more_and_exits_3() {
 
 #[test]
 fn doctor_sees_a_file_that_anyone_may_read_and_a_lost_quorum() {
-    let node = Node::with([]);
+    let node = Node::with([Vm::new(101).tags("")]);
     node.write_config(QUICK);
     let file = node.path("etc/vm-autoscale/config.yaml");
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();

@@ -47,7 +47,9 @@ fn memory_beyond_the_balloon_comes_in_modules() {
     let node = Node::with([Vm::new(101).memory(2048).balloon(2048).uses_memory(900.0)]);
     node.write_config(QUICK);
     let daemon = node.daemon();
-    eventually("the agent watches", || code(&daemon, 101, "memory") != "");
+    eventually("the agent watches", || {
+        !code(&daemon, 101, "memory").is_empty()
+    });
     node.set_load(101, |load| load.memory_mib = rise(900.0, 3500.0, 20.0));
     eventually("modules were plugged", || node.vm(101).memory_mib >= 4096);
     eventually("the guest has room", || node.vm(101).available_mib > 300.0);

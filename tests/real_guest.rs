@@ -2,6 +2,12 @@
 //!
 //! Skipped, with a line that says so, where QEMU or a kernel is missing; `.ci/run` installs both.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what fails here fails the test"
+)]
+
 mod support;
 
 use serde_json::{Value, json};
@@ -44,7 +50,10 @@ fn need(daemon: &Daemon) -> Option<f64> {
 /// What QEMU leaves the guest, in MiB.
 fn actual(node: &Node) -> u64 {
     let balloon = node.monitor(101).get("query-balloon", json!({}));
-    balloon["actual"].as_u64().unwrap() >> 20
+    balloon["actual"]
+        .as_u64()
+        .expect("QEMU tells the balloon's size")
+        >> 20
 }
 
 #[test]

@@ -253,7 +253,8 @@ fn a_load_of_one_thread_fills_one_vcpu_only() {
         })
         .collect();
     assert!(ticks[0] >= 90, "{ticks:?}");
-    assert_eq!(ticks[1..], [0, 0, 0]);
+    // A vCPU that the guest has brought online has run for an instant; it does nothing since.
+    assert_eq!(ticks[1..], [5, 5, 5]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Baseline, VmFacts};
+use crate::cluster::{self, Baseline, Mounted, VmFacts, pause};
 use crate::decide::Change;
 use crate::domain::{Amount, Lever, Moment, NodeName, Reading, VmId};
 use crate::pve::{Cause, Layout, Qm, VmConfig, pmxcfs};
@@ -40,16 +40,19 @@ pub struct Executor {
     layout: Layout,
     node: NodeName,
     qm: Qm,
+    files: Mounted,
     slots: Arc<Semaphore>,
 }
 
 impl Executor {
     /// An executor for the VMs of `node`.
     pub fn new(layout: Layout, node: NodeName, qm: Qm) -> Self {
+        let files = Mounted::new(layout.clone());
         Self {
             layout,
             node,
             qm,
+            files,
             slots: Arc::new(Semaphore::new(AT_A_TIME)),
         }
     }
@@ -84,7 +87,7 @@ impl Executor {
             Ok(config) => config,
             Err(why) => {
                 return (
-                    Outcome::Refused(why),
+                    Outcome::Withheld(why),
                     levers::read(&self.layout, change.vm, change.lever).await,
                 );
             }
@@ -104,6 +107,10 @@ impl Executor {
             Ok(_) => Ran::Returned,
             Err(error) => match error.cause {
                 Cause::TimedOut | Cause::Killed(_) => Ran::CutOff(error.to_string()),
+                // Expected: it moved, was locked, or quorum was lost after the last look.
+                Cause::NotOnThisNode | Cause::Locked(_) | Cause::NoQuorum => {
+                    Ran::Declined(error.cause.to_string())
+                }
                 _ => Ran::Failed(error.to_string()),
             },
         };
@@ -124,27 +131,33 @@ impl Executor {
         (outcome, seen)
     }
 
-    /// What must hold directly before a change: ours, unlocked, quorate, and its settings remembered.
+    /// What must hold directly before a change is read once more: ours, unlocked, quorate, not paused, and its settings
+    /// remembered.
     async fn prepare(
         &self,
         change: &Change,
         reports: &mpsc::UnboundedSender<Report>,
     ) -> Result<VmConfig, String> {
-        let config = self.config(change.vm).await?;
-        if let Some(lock) = &config.lock {
-            return Err(format!("its configuration was locked meanwhile ({lock})"));
-        }
-        if let Some(problem) = config.problems.first() {
-            return Err(format!("its configuration cannot be understood: {problem}"));
-        }
-        if let Some(baseline) = self.remember(change.vm, &config).await? {
-            let baseline = Box::new(baseline);
+        let (files, layout, node, vm) = (
+            self.files.clone(),
+            self.layout.clone(),
+            self.node.clone(),
+            change.vm,
+        );
+        let clearance = blocking(move || {
+            if let Ok(None) = pause::for_node(&layout.pause_file()) {
+                return cluster::clear(&files, &node, vm, Moment::now()).map_err(|e| e.to_string());
+            }
+            Err("this node was paused".to_owned())
+        })
+        .await?;
+        if let Some(baseline) = clearance.taken_over {
             let _ = reports.send(Report::TakenOver {
-                vm: change.vm,
-                baseline,
+                vm,
+                baseline: Box::new(baseline),
             });
         }
-        Ok(config)
+        Ok(clearance.config)
     }
 
     /// The VM's configuration as it is now, provided that it is still under this node and may be changed.
@@ -159,28 +172,6 @@ impl Executor {
                 Ok(None) => Err(format!("its configuration is no longer under node {node}")),
                 Err(e) => Err(e.to_string()),
             }
-        })
-        .await
-    }
-
-    /// Takes down the settings of a VM that was never changed before. Nothing is changed that could not be put back.
-    async fn remember(&self, vm: VmId, config: &VmConfig) -> Result<Option<Baseline>, String> {
-        let (layout, node) = (self.layout.clone(), self.node.clone());
-        let baseline = Baseline::of(config, Moment::now());
-        blocking(move || {
-            let keep = |e: &dyn std::fmt::Display| {
-                format!("its present settings cannot be kept for `release`: {e}")
-            };
-            if let Some(facts) = VmFacts::read(&layout, vm).map_err(|e| keep(&e))? {
-                if facts.releasing {
-                    return Err("it is being released; `vm-autoscale release` ends that".to_owned());
-                }
-                return Ok(None);
-            }
-            VmFacts::new(node, baseline.clone())
-                .write(&layout, vm)
-                .map_err(|e| keep(&e))?;
-            Ok(Some(baseline))
         })
         .await
     }
@@ -254,14 +245,14 @@ impl Executor {
     /// Takes what somebody else set by hand into the VM's baseline, so that a release does not undo it.
     pub async fn adopt(&self, vm: VmId, lever: Lever) -> Result<(), String> {
         let config = self.config(vm).await?;
-        let layout = self.layout.clone();
+        let files = self.files.clone();
         blocking(move || {
-            let facts = VmFacts::read(&layout, vm).map_err(|e| e.to_string())?;
+            let facts = VmFacts::read(&files, vm).map_err(|e| e.to_string())?;
             let Some(mut facts) = facts else {
                 return Ok(());
             };
             facts.baseline.adopt(lever, &config);
-            facts.write(&layout, vm).map_err(|e| e.to_string())
+            facts.write(&files, vm).map_err(|e| e.to_string())
         })
         .await
     }
@@ -279,7 +270,7 @@ impl Executor {
             | Outcome::Unknown(why) => {
                 *why += &note;
             }
-            Outcome::Applied => {}
+            Outcome::Applied | Outcome::Withheld(_) => {}
         }
     }
 }

@@ -13,6 +13,8 @@ pub(super) enum Ran {
     Returned,
     /// It reported an error, and this is its sentence.
     Failed(String),
+    /// PVE declined, since the VM is elsewhere or locked, or there is no quorum.
+    Declined(String),
     /// It did not come to an end, or was killed: it may have done part of its work.
     CutOff(String),
 }
@@ -53,6 +55,7 @@ pub(super) fn judge(
     match ran {
         _ if pending => Outcome::Pending("PVE keeps it for the next power cycle".to_owned()),
         Ran::CutOff(why) => Outcome::Unknown(format!("{why}; it may still take effect")),
+        Ran::Declined(why) => Outcome::Withheld(why.clone()),
         Ran::Failed(why) => Outcome::Refused(why.clone()),
         Ran::Returned => Outcome::Refused("qm reported success, but nothing moved".to_owned()),
     }
@@ -70,7 +73,7 @@ fn tolerance(to: Amount) -> f64 {
 fn with(ran: &Ran, seen: String) -> String {
     match ran {
         Ran::Returned => seen,
-        Ran::Failed(why) | Ran::CutOff(why) => format!("{seen} ({why})"),
+        Ran::Failed(why) | Ran::Declined(why) | Ran::CutOff(why) => format!("{seen} ({why})"),
     }
 }
 
@@ -102,6 +105,7 @@ mod tests {
     #[test]
     fn the_outcome_is_what_was_seen_whatever_the_command_said() {
         let failed = Ran::Failed("error hotplugging cpu3".into());
+        let moved = Ran::Declined("the VM has no configuration on this node".into());
         let hung = Ran::CutOff("qm did not end within 120 s".into());
         let blind = Reading::unknown("QEMU is busy");
         let cases = [
@@ -163,6 +167,13 @@ mod tests {
                 blind,
                 false,
                 "unknown: it cannot be read back: QEMU is busy",
+            ),
+            (
+                vcpus(1, 4),
+                &moved,
+                seen(1),
+                false,
+                "withheld: the VM has no configuration on this node",
             ),
         ];
         for (change, ran, seen, pending, expected) in cases {

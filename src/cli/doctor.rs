@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::output::OutputFormat;
 use super::{Exit, blocking, fail, show};
-use crate::cluster::VmFacts;
+use crate::cluster::{Mounted, VmFacts};
 use crate::config::{self, Selection, Settings};
 use crate::domain::{Lever, NodeName, Setting, VmId};
 use crate::observe::{Inspection, inspect};
@@ -148,7 +148,10 @@ fn complaints(found: &Inspection, layout: &Layout) -> Vec<String> {
         .obstacle()
         .filter(|why| why.contains("driver"));
     all.extend(balloon.map(|why| format!("{why}: its memory cannot be measured")));
-    let ours = matches!(VmFacts::read(layout, found.vmid), Ok(Some(_)));
+    let ours = matches!(
+        VmFacts::read(&Mounted::new(layout.clone()), found.vmid),
+        Ok(Some(_))
+    );
     let pvestatd =
         found.config.balloon.is_some_and(|size| size.0 > 0) && found.config.shares != Some(0);
     let took_balloon = ours && found.config.has_balloon() && pvestatd;

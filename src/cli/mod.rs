@@ -8,14 +8,21 @@ mod completions;
 mod doctor;
 mod explain;
 mod history;
+mod import_config;
 mod logging;
 mod notify_test;
 pub mod output;
+mod pause;
 mod prepare;
 mod release;
 mod run;
 mod status;
 mod table;
+mod top;
+mod words;
+
+#[cfg(test)]
+mod fixture;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -93,6 +100,8 @@ enum Command {
     Run(run::Args),
     /// Show every managed VM: need, allocation, last change, and why
     Status(status::Args),
+    /// The same live on a full screen, with sparklines of what each VM needs; without a terminal, `status`
+    Top,
     /// Tell the story of the last decision about one VM
     Explain(explain::Args),
     /// Carry out what is recommended for a VM whose mode is not auto
@@ -105,8 +114,14 @@ enum Command {
     Prepare(prepare::Args),
     /// Put back what a VM's settings were, and stop managing it
     Release(release::Args),
+    /// Change nothing on this node, or in the whole cluster, until told otherwise
+    Pause(pause::Args),
+    /// Take back the order to change nothing
+    Resume(pause::ResumeArgs),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
+    /// Make a configuration from that of proxmox-vm-autoscale
+    ImportConfig(import_config::Args),
     /// Send a test message through each notification channel
     NotifyTest(notify_test::Args),
     /// Print the completions for a shell
@@ -132,13 +147,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match cli.command {
         Command::Run(args) => run::run(args, layout),
         Command::Status(args) => status::run(&args, &layout, cli.output_format),
+        Command::Top => top::run(&layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
         Command::Apply(args) => apply::run(&args, &layout, cli.output_format),
         Command::History(args) => history::run(&args, &layout, cli.output_format),
         Command::Doctor(args) => doctor::run(&args, &layout, cli.output_format),
         Command::Prepare(args) => prepare::run(&args, &layout, cli.output_format),
         Command::Release(args) => release::run(&args, &layout, cli.output_format),
+        Command::Pause(args) => pause::pause(&args, &layout),
+        Command::Resume(args) => pause::resume(&args, &layout),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
+        Command::ImportConfig(args) => import_config::run(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
         Command::Completions(args) => completions::run(&args),
     };

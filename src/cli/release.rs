@@ -11,7 +11,7 @@ use super::output::OutputFormat;
 use super::status::is_old;
 use super::{Exit, blocking, fail, managed_settings, show};
 use crate::act::release::{Step, put_back, steps};
-use crate::cluster::VmFacts;
+use crate::cluster::{Mounted, VmFacts};
 use crate::config::{self, Selection, Settings};
 use crate::decide::memory_margin;
 use crate::domain::{Mib, Moment, NodeName, VmId};
@@ -75,12 +75,13 @@ async fn release(
         commands: Vec::new(),
         attention: Vec::new(),
     };
+    let files = Mounted::new(layout.clone());
     // From now on a change that was decided before is not begun any more.
-    let facts = VmFacts::read(layout, vm).map_err(|e| e.to_string())?;
+    let facts = VmFacts::read(&files, vm).map_err(|e| e.to_string())?;
     if let Some(facts) = &facts {
         let mut marked = facts.clone();
         marked.releasing = true;
-        marked.write(layout, vm).map_err(|e| e.to_string())?;
+        marked.write(&files, vm).map_err(|e| e.to_string())?;
     }
     if let Some(step) = opt_out(&found.config, vm, settings) {
         let done = match &step {
@@ -108,7 +109,7 @@ async fn release(
     };
     let failed = put_back(&qm, vm, &steps, read).await;
     if failed.is_empty() {
-        VmFacts::remove(layout, vm).map_err(|e| e.to_string())?;
+        VmFacts::remove(&files, vm).map_err(|e| e.to_string())?;
     }
     released.attention.extend(failed);
     if found.config.memory != facts.baseline.memory {

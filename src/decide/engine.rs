@@ -18,8 +18,10 @@ use super::policy::{Observation, Policy, Sample, Want};
 /// Gives one verdict for every managed VM and resource. `memory` takes in what was seen, also where nothing is
 /// changed; what became of the changes is told to it later, by [`Memory::note`].
 pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: Moment) -> Plan {
+    memory.begin(now);
     let mut judged = Vec::new();
     let mut by_hand = Vec::new();
+    memory.keep_positions(|vm| snapshot.vms.contains_key(&vm));
     for vm in snapshot.vms.values() {
         match settings.of(vm.id, &vm.tags) {
             Selection::No => {}
@@ -67,6 +69,8 @@ impl Judged {
             need: need(vm, resource),
             allocation: allocation(vm, resource),
             lever: None,
+            min: None,
+            max: None,
             wanted: None,
             target: None,
             recommended: None,
@@ -107,6 +111,9 @@ impl Tick<'_> {
         let mut judged = Judged::held(vm, resource, Reason::Fits);
         judged.verdict.lever = Some(levers.first().lever);
         judged.priority = self.own.priority;
+        let limits = self.range(resource, levers.first(), levers.ceiling());
+        judged.verdict.min = Some(resource.amount(limits.bottom));
+        judged.verdict.max = Some(resource.amount(limits.top));
         let (want, short) = match self.ask_policy(vm, resource, &levers, memory) {
             Ok(answer) => answer,
             Err(why) => {

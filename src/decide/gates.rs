@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::domain::{Mib, Moment, Reading};
-use crate::observe::{MemoryNeed, Power, Snapshot, VmView};
+use crate::observe::{Hold, MemoryNeed, Power, Snapshot, VmView};
 
 use super::Reason;
 
@@ -100,9 +100,14 @@ pub(super) fn hands_off(vm: &VmView, snapshot: &Snapshot) -> Option<Reason> {
             });
         }
     }
-    let pause = snapshot.cluster.pause.as_ref()?;
-    Some(Reason::Paused {
-        by: pause.by.clone(),
+    if let Some(pause) = &snapshot.cluster.pause {
+        return Some(Reason::Paused {
+            by: pause.by.clone(),
+        });
+    }
+    Some(match vm.hold.clone()? {
+        Hold::Ha { state } => Reason::HighAvailability { state },
+        Hold::HandOver { why } => Reason::HandOver { why },
     })
 }
 

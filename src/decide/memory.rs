@@ -25,10 +25,17 @@ const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 /// module just now will hardly do so in the next second.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
+/// Clocks of a cluster's nodes that differ by less are taken to agree: chrony keeps them within milliseconds, and
+/// corosync and Ceph complain about far less than this.
+const CLOCKS_AGREE: Duration = Duration::from_secs(60);
+
 /// Everything that decisions remember.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     version: u32,
+    /// The time of the last decision.
+    #[serde(default)]
+    decided: Moment,
     vms: BTreeMap<VmId, VmMemory>,
 }
 
@@ -36,13 +43,15 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             version: MEMORY_VERSION,
+            decided: Moment::default(),
             vms: BTreeMap::new(),
         }
     }
 }
 
+/// What decisions remember of one VM. It goes with the VM to the node that the VM moves to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct VmMemory {
+pub struct VmMemory {
     cpu: ResourceMemory,
     memory: ResourceMemory,
     #[serde(default)]
@@ -112,6 +121,9 @@ impl Memory {
     /// Takes in what became of a change. Returns the end of the rest if the lever now begins one.
     pub fn note(&mut self, done: &Done) -> Option<Moment> {
         let change = &done.change;
+        if matches!(done.outcome, Outcome::Withheld(_)) {
+            return None;
+        }
         let remembered = self.of(change.vm, change.lever.resource());
         if done.outcome.moved() {
             remembered.last_change = Some(done.at);
@@ -204,6 +216,56 @@ impl Memory {
         by_hand
     }
 
+    /// Forgets where levers were left of VMs that are not managed now: who released one may do with it as they like.
+    pub(super) fn keep_positions(&mut self, managed: impl Fn(VmId) -> bool) {
+        for (vm, remembered) in &mut self.vms {
+            if !managed(*vm) {
+                remembered.left.clear();
+            }
+        }
+    }
+
+    /// Begins a decision at `now`. What was stamped in the future, by a clock that was set back since, counts from now
+    /// on: it must end at some time, and not only when the clock has caught up.
+    pub(super) fn begin(&mut self, now: Moment) {
+        let was_set_back = self.decided > now + CLOCKS_AGREE;
+        self.decided = now;
+        for vm in self.vms.values_mut() {
+            for resource in [&mut vm.cpu, &mut vm.memory] {
+                resource.last_change = resource.last_change.map(|at| at.min(now));
+                if was_set_back {
+                    resource.policy = None;
+                }
+            }
+            for failures in vm.levers.values_mut() {
+                failures.rest_until = failures.rest_until.map(|at| at.min(now + LONGEST_REST));
+            }
+        }
+    }
+
+    /// What is remembered of `vm`.
+    pub fn of_vm(&self, vm: VmId) -> Option<&VmMemory> {
+        self.vms.get(&vm)
+    }
+
+    /// Takes over what another node's agent remembered of `vm` when it wrote that down at `written` by its own clock.
+    ///
+    /// The clocks of two nodes are not compared, so that a wrong one can neither cut a cool-down short nor make it last:
+    /// every cool-down begins anew at `now`. That also covers a last change which its maker could not write down any
+    /// more. Counters of usage begin anew on another node, and so do low readings.
+    pub fn take_over(&mut self, vm: VmId, learned: Option<VmMemory>, written: Moment, now: Moment) {
+        let mut own = learned.unwrap_or_default();
+        for resource in [&mut own.cpu, &mut own.memory] {
+            resource.low_readings = 0;
+            resource.last_change = Some(now);
+            // What a clock ahead of this one has stamped cannot be put in order with what is measured now.
+            if written > now + CLOCKS_AGREE {
+                resource.policy = None;
+            }
+        }
+        self.vms.insert(vm, own);
+    }
+
     /// Forgets VMs that are gone. `known` says whether a VM still exists anywhere in the cluster.
     pub fn retain(&mut self, known: impl Fn(VmId) -> bool) {
         self.vms.retain(|id, _| known(*id));
@@ -217,6 +279,22 @@ fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
         Lever::Cpulimit => vm.cpu.limit.get().flatten().map(Amount::Cpu),
         Lever::Balloon => vm.memory.balloon.actual.get().map(Amount::Memory),
         Lever::Dimm => vm.memory.ceiling.get().map(Amount::Memory),
+    }
+}
+
+impl VmMemory {
+    /// The cool-downs and failures without what the policies learned.
+    pub fn without_policies(&self) -> Self {
+        let without = |resource: &ResourceMemory| ResourceMemory {
+            policy: None,
+            ..resource.clone()
+        };
+        Self {
+            cpu: without(&self.cpu),
+            memory: without(&self.memory),
+            levers: self.levers.clone(),
+            left: self.left.clone(),
+        }
     }
 }
 

@@ -73,6 +73,10 @@ pub struct Verdict {
     pub allocation: Reading<Amount>,
     /// The lever that would move it, where there is one.
     pub lever: Option<Lever>,
+    /// The least that it may be given, in whole steps of the lever; `None` where there is none.
+    pub min: Option<Amount>,
+    /// The most that it may be given: the admin's maximum, or what QEMU can give before a power cycle.
+    pub max: Option<Amount>,
     /// What the policy asked for, before limits, gates and budget; `None` if it was not asked.
     pub wanted: Option<Amount>,
     /// What is to be reached in this tick; `None` if nothing is changed.
@@ -248,6 +252,16 @@ pub enum Reason {
         /// Why.
         why: String,
     },
+    /// High availability is doing something with it, or waits for an admin.
+    HighAvailability {
+        /// PVE's word for what.
+        state: String,
+    },
+    /// The agents have not handed it over to this node in full.
+    HandOver {
+        /// What is missing.
+        why: String,
+    },
     /// The cluster has no quorum.
     NoQuorum,
     /// An admin paused the agent.
@@ -311,6 +325,8 @@ impl fmt::Display for Reason {
             Self::Locked { lock } => write!(f, "locked ({lock})"),
             Self::Unreadable { why } => write!(f, "unreadable: {why}"),
             Self::BadSettings { why } => write!(f, "settings: {why}"),
+            Self::HighAvailability { state } => write!(f, "its HA state is {state}"),
+            Self::HandOver { why } => write!(f, "not handed over yet: {why}"),
             Self::NoQuorum => f.write_str("the cluster has no quorum"),
             Self::Paused { by } => write!(f, "paused by {by}"),
         }

@@ -188,3 +188,47 @@ fn examples(templates: &Templates) -> Result<Vec<Message>, TemplateError> {
     messages.push(Message::test("example", &node, at, &zone, templates)?);
     Ok(messages)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notify::secret::Secret;
+    use crate::notify::settings::{Gotify, Http};
+
+    #[test]
+    fn an_encrypted_channel_needs_a_build_that_can_encrypt() {
+        let channel = ChannelSettings::new(Kind::Gotify(Gotify {
+            url: "https://gotify.example.com".parse().unwrap(),
+            token: SecretSource::Inline(Secret::new("token")),
+            http: Http::default(),
+        }));
+        let found = faults(&channel);
+        match cfg!(feature = "tls") {
+            true => assert!(found.is_empty(), "{found:?}"),
+            false => assert_eq!(found, [fault("url", NO_TLS)]),
+        }
+    }
+
+    #[test]
+    fn only_this_node_is_loopback() {
+        for here in [
+            "localhost",
+            "LOCALHOST",
+            "127.0.0.1",
+            "127.1.2.3",
+            "::1",
+            "[::1]",
+        ] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in [
+            "mail.example.com",
+            "localhost.example.com",
+            "10.0.0.1",
+            "::2",
+            "",
+        ] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+    }
+}

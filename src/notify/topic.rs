@@ -80,7 +80,8 @@ impl Topic {
                 Outcome::Applied => Self::ScaledDown,
                 Outcome::Partial(_) => Self::Partial,
                 Outcome::Pending(_) => Self::Pending,
-                Outcome::Refused(_) => Self::Refused,
+                // What is withheld is never told as an event.
+                Outcome::Refused(_) | Outcome::Withheld(_) => Self::Refused,
                 Outcome::Unknown(_) => Self::Unknown,
             },
             EventKind::WantsMore { .. } => Self::WantsMore,
@@ -205,5 +206,108 @@ pub(super) fn recovery(event: &Event) -> Option<&str> {
     match &event.kind {
         EventKind::Recovered { what, .. } => Some(what),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::act::Outcome;
+    use crate::notify::testing::{degraded, refused, vcpus, wants_more};
+    use crate::record::Severity;
+
+    fn meaning(why: &str) -> Meaning {
+        Meaning::of(&refused(101, why))
+    }
+
+    #[test]
+    fn a_channel_chooses_by_severity_topic_vm_and_tag() {
+        let event = refused(101, "no");
+        assert!(Route::default().takes(&event));
+        assert!(!Route::default().takes(&vcpus(4, Some(4), Outcome::Applied)));
+        let errors = BTreeSet::from([Severity::Error]);
+        let routes = [
+            (
+                Route {
+                    severities: errors,
+                    ..Route::default()
+                },
+                false,
+            ),
+            (
+                Route {
+                    events: [Topic::Refused].into(),
+                    ..Route::default()
+                },
+                true,
+            ),
+            (
+                Route {
+                    events: [Topic::Degraded].into(),
+                    ..Route::default()
+                },
+                false,
+            ),
+            (
+                Route {
+                    vms: [102.try_into().unwrap()].into(),
+                    ..Route::default()
+                },
+                false,
+            ),
+            (
+                Route {
+                    tags: ["prod".to_owned()].into(),
+                    ..Route::default()
+                },
+                true,
+            ),
+            (
+                Route {
+                    tags: ["test".to_owned()].into(),
+                    ..Route::default()
+                },
+                false,
+            ),
+        ];
+        for (route, takes) in routes {
+            assert_eq!(route.takes(&event), takes, "{route:?}");
+        }
+        let only_one_vm = Route {
+            vms: [102.try_into().unwrap()].into(),
+            ..Route::default()
+        };
+        assert!(
+            only_one_vm.takes(&degraded("quorum", "no quorum")),
+            "events of no VM pass"
+        );
+    }
+
+    #[test]
+    fn two_texts_with_other_numbers_mean_the_same_and_two_sizes_do_not() {
+        assert_eq!(meaning("3.1 cores in use"), meaning("2.7 cores in use"));
+        let size = |to| Meaning::of(&vcpus(to, Some(to), Outcome::Applied));
+        assert_ne!(size(2), size(4));
+        let other_vm = Meaning::of(&refused(102, "3.1 cores in use"));
+        assert_ne!(meaning("3.1 cores in use"), other_vm);
+    }
+
+    #[test]
+    fn a_problem_has_the_word_by_which_its_end_is_told() {
+        assert_eq!(
+            problems(&wants_more(Resource::Cpu)),
+            ["vm-101-cpu-max", "vm-101-cpu-ceiling"]
+        );
+        assert_eq!(problems(&degraded("quorum", "no quorum")), ["quorum"]);
+        assert!(problems(&refused(101, "no")).is_empty());
+    }
+
+    #[test]
+    fn every_topic_has_the_word_of_its_json_form() {
+        for topic in Topic::ALL {
+            assert_eq!(serde_json::to_value(topic).unwrap(), topic.word());
+        }
     }
 }

@@ -69,6 +69,7 @@ pub(crate) fn vm(id: u32) -> VmView {
         },
         changing: false,
         pending: Vec::new(),
+        hold: None,
     }
 }
 

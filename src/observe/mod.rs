@@ -15,7 +15,8 @@ mod vm;
 
 pub use inspect::{Inspection, inspect};
 pub use observer::Observer;
+pub(crate) use patient::Patient;
 pub use snapshot::{
-    Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Pause, Power,
+    Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, Pause, Power,
     Snapshot, VmView,
 };

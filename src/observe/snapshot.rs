@@ -46,6 +46,21 @@ pub struct Pause {
     pub cluster: bool,
 }
 
+/// Why the cluster wants a VM of this node left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Hold {
+    /// High availability is doing something with it, or waits for an admin.
+    Ha {
+        /// PVE's word for what.
+        state: String,
+    },
+    /// The agents have not handed it over to this node in full.
+    HandOver {
+        /// What is missing.
+        why: String,
+    },
+}
+
 /// The node's own CPU and memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HostView {
@@ -104,6 +119,8 @@ pub struct VmView {
     pub changing: bool,
     /// Options whose value waits for a power cycle, by name.
     pub pending: Vec<String>,
+    /// Why the cluster wants it left alone, if so.
+    pub hold: Option<Hold>,
 }
 
 /// A VM's CPU: what it could have, what it has, what it uses.

@@ -379,6 +379,7 @@ impl VmView {
             },
             changing: false,
             pending: config.pending.clone(),
+            hold: None,
         }
     }
 }

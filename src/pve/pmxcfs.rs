@@ -129,8 +129,16 @@ pub fn read_vm_config(
     node: &NodeName,
     vm: VmId,
 ) -> Result<Option<String>, PmxcfsError> {
-    let path = layout.vm_config(node, vm);
-    let text = look_again(|| read_text(&path), pause)?;
+    read_settled(layout, &layout.vm_config(node, vm))
+}
+
+/// Reads a file that others may replace meanwhile; `None` when it is not there, which counts only when it lasts.
+/// Blocks meanwhile: not for an async worker.
+///
+/// # Errors
+/// When the file cannot be read, or /etc/pve is not mounted.
+pub fn read_settled(layout: &Layout, path: &Path) -> Result<Option<String>, PmxcfsError> {
+    let text = look_again(|| read_text(path), pause)?;
     if text.is_none() {
         check_mounted(layout)?;
     }

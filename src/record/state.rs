@@ -100,6 +100,10 @@ pub struct ResourceState {
     pub allocation: Reading<Amount>,
     /// The lever that would move it.
     pub lever: Option<Lever>,
+    /// The least that it may be given.
+    pub min: Option<Amount>,
+    /// The most that it may be given before a power cycle.
+    pub max: Option<Amount>,
     /// What the policy asked for.
     pub wanted: Option<Amount>,
     /// What is being reached now.
@@ -197,6 +201,8 @@ struct Written {
     need: Option<f64>,
     allocation: Option<f64>,
     lever: Option<Lever>,
+    min: Option<f64>,
+    max: Option<f64>,
     wanted: Option<f64>,
     target: Option<f64>,
     recommended: Option<f64>,
@@ -237,6 +243,8 @@ impl From<ResourceState> for Written {
             need: state.need.get().map(Amount::value),
             allocation: state.allocation.get().map(Amount::value),
             lever: state.lever,
+            min: state.min.map(Amount::value),
+            max: state.max.map(Amount::value),
             wanted: state.wanted.map(Amount::value),
             target: state.target.map(Amount::value),
             recommended: state.recommended.map(Amount::value),
@@ -264,6 +272,8 @@ impl From<Written> for ResourceState {
             need: written.readings.need,
             allocation: written.readings.allocation,
             lever: written.lever,
+            min: written.min.map(|value| resource.amount(value)),
+            max: written.max.map(|value| resource.amount(value)),
             wanted: written.wanted.map(|value| resource.amount(value)),
             target: written.target.map(|value| resource.amount(value)),
             recommended: written.recommended.map(|value| resource.amount(value)),
@@ -281,6 +291,8 @@ impl ResourceState {
             need: verdict.need.clone(),
             allocation: verdict.allocation.clone(),
             lever: verdict.lever,
+            min: verdict.min,
+            max: verdict.max,
             wanted: verdict.wanted,
             target: verdict.target,
             recommended: verdict.recommended,

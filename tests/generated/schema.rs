@@ -100,6 +100,8 @@ fn described(key: &str, known: &Known) -> Value {
 
 fn value(form: &ValueForm) -> Value {
     match form {
+        // YAML turns these two words into a boolean before a schema sees them.
+        ValueForm::Words(words) if *words == ["false", "true"] => json!({"type": "boolean"}),
         ValueForm::Words(words) => json!({"enum": words}),
         ValueForm::Number => json!({"type": "number"}),
         ValueForm::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),

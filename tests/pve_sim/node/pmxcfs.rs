@@ -54,6 +54,8 @@ impl Registry {
             );
         }
         changed |= old.keys().any(|vm| !self.known.contains_key(vm));
+        // The first look is news in any case, also of a node without VMs.
+        changed |= self.version == 0;
         self.version += u64::from(changed);
         changed
     }
