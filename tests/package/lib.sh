@@ -115,7 +115,7 @@ says() {
 does_not_say() {
   local text
   text=$(cat)
-  ! grep -qE -- "$1" <<<"$text" || { printf 'did not expect /%s/ in:\n%s\n' "$1" "$text"; return 1; }
+  ! grep -E -- "$1" <<<"$text" || { printf 'did not expect /%s/\n' "$1"; return 1; }
 }
 
 # Two texts are the same.
