@@ -4,6 +4,7 @@ use crate::decide::Change;
 use crate::domain::{Amount, Cores, Mib, Reading};
 
 use super::Outcome;
+use super::guest::Guest;
 
 /// How the command that was to make a change ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,14 +13,22 @@ pub(super) enum Ran {
     Returned,
     /// It reported an error, and this is its sentence.
     Failed(String),
+    /// PVE declined, since the VM is elsewhere or locked, or there is no quorum.
+    Declined(String),
     /// It did not come to an end, or was killed: it may have done part of its work.
     CutOff(String),
 }
 
 /// What became of `change`, when the value reads `seen` afterwards.
 ///
-/// `pending` says that PVE keeps the new value for the next power cycle.
-pub(super) fn judge(change: &Change, ran: &Ran, seen: &Reading<Amount>, pending: bool) -> Outcome {
+/// `guest` says whether the guest uses what QEMU has, `pending` that PVE keeps the new value for the next power cycle.
+pub(super) fn judge(
+    change: &Change,
+    ran: &Ran,
+    seen: &Reading<Amount>,
+    guest: &Guest,
+    pending: bool,
+) -> Outcome {
     let value = match seen {
         Reading::Known { value, .. } => value.value(),
         Reading::Unknown(why) => {
@@ -30,7 +39,14 @@ pub(super) fn judge(change: &Change, ran: &Ran, seen: &Reading<Amount>, pending:
     let way = (value - from) * (to - from).signum();
     let whole_way = (to - from).abs() - tolerance(change.to);
     if way >= whole_way {
-        return Outcome::Applied;
+        return match guest {
+            Guest::Follows => Outcome::Applied,
+            Guest::Ignores(what) => Outcome::Partial(with(ran, what.clone())),
+            Guest::Silent(why) => Outcome::Unknown(with(
+                ran,
+                format!("QEMU has it; whether the guest uses it cannot be told: {why}"),
+            )),
+        };
     }
     let reached = change.lever.resource().amount(value);
     if way > tolerance(change.to) {
@@ -39,6 +55,7 @@ pub(super) fn judge(change: &Change, ran: &Ran, seen: &Reading<Amount>, pending:
     match ran {
         _ if pending => Outcome::Pending("PVE keeps it for the next power cycle".to_owned()),
         Ran::CutOff(why) => Outcome::Unknown(format!("{why}; it may still take effect")),
+        Ran::Declined(why) => Outcome::Withheld(why.clone()),
         Ran::Failed(why) => Outcome::Refused(why.clone()),
         Ran::Returned => Outcome::Refused("qm reported success, but nothing moved".to_owned()),
     }
@@ -56,7 +73,7 @@ fn tolerance(to: Amount) -> f64 {
 fn with(ran: &Ran, seen: String) -> String {
     match ran {
         Ran::Returned => seen,
-        Ran::Failed(why) | Ran::CutOff(why) => format!("{seen} ({why})"),
+        Ran::Failed(why) | Ran::Declined(why) | Ran::CutOff(why) => format!("{seen} ({why})"),
     }
 }
 
@@ -88,6 +105,7 @@ mod tests {
     #[test]
     fn the_outcome_is_what_was_seen_whatever_the_command_said() {
         let failed = Ran::Failed("error hotplugging cpu3".into());
+        let moved = Ran::Declined("the VM has no configuration on this node".into());
         let hung = Ran::CutOff("qm did not end within 120 s".into());
         let blind = Reading::unknown("QEMU is busy");
         let cases = [
@@ -150,13 +168,32 @@ mod tests {
                 false,
                 "unknown: it cannot be read back: QEMU is busy",
             ),
+            (
+                vcpus(1, 4),
+                &moved,
+                seen(1),
+                false,
+                "withheld: the VM has no configuration on this node",
+            ),
         ];
         for (change, ran, seen, pending, expected) in cases {
             assert_eq!(
-                judge(&change, ran, &seen, pending).to_string(),
+                judge(&change, ran, &seen, &Guest::Follows, pending).to_string(),
                 expected,
                 "{ran:?} {seen:?}"
             );
         }
+    }
+    #[test]
+    fn what_the_guest_ignores_is_partial_and_what_it_hides_is_unknown() {
+        let judged =
+            |guest| judge(&vcpus(1, 4), &Ran::Returned, &seen(4), &guest, false).to_string();
+        assert_eq!(
+            judged(Guest::Ignores(
+                "QEMU has 4 vCPUs, the guest runs on 1".into()
+            )),
+            "partial: QEMU has 4 vCPUs, the guest runs on 1"
+        );
+        assert!(judged(Guest::Silent("no threads".into())).starts_with("unknown: QEMU has it"));
     }
 }

@@ -7,6 +7,10 @@ use crate::domain::{Amount, Cores, Lever, Mib, Moment, Reading, Source, VmId};
 use crate::pve::scope::Scope;
 use crate::pve::{Layout, VmConfig, qmp};
 
+use super::Outcome;
+use super::guest::Guest;
+use super::judge::{Ran, judge};
+
 /// How long a value may take to settle after `qm` returned, by lever.
 ///
 /// `qm` itself waits for vCPUs and memory modules; systemd sets a quota at once. A balloon moves at the guest's
@@ -32,7 +36,15 @@ pub(super) fn options(change: &Change, config: &VmConfig) -> Vec<(&'static str, 
                 _ => vec![("shares", "0".to_owned()), balloon],
             }
         }
-        (_, Amount::Memory(to)) => vec![("memory", to.0.to_string())],
+        (_, Amount::Memory(to)) => {
+            let memory = ("memory", to.0.to_string());
+            match config.balloon {
+                // PVE refuses a memory below `balloon`, which is only pvestatd's lower limit here: with `shares: 0`
+                // modules are not unplugged at all.
+                Some(balloon) if balloon > to => vec![("balloon", to.0.to_string()), memory],
+                _ => vec![memory],
+            }
+        }
         (lever, Amount::Cpu(_)) => unreachable_pair(lever),
     }
 }
@@ -47,6 +59,11 @@ fn unlike_configured(to: Mib, grows: bool, configured: Option<Mib>) -> Mib {
         Some(configured) if configured == to => Mib(to.0 + 1),
         _ => to,
     }
+}
+
+/// Whether the lever stands where `change` wanted it, or beyond.
+pub(super) fn reached(change: &Change, seen: &Reading<Amount>) -> bool {
+    judge(change, &Ran::Returned, seen, &Guest::Follows, false) == Outcome::Applied
 }
 
 /// A lever and an amount of the other resource cannot meet in a [`Change`] that `decide` made.

@@ -3,9 +3,11 @@
 //! Knows levers and outcomes. Never weighs whether a change is a good idea.
 
 mod executor;
+mod guest;
 mod judge;
 mod levers;
 mod outcome;
+pub mod release;
 
 pub use executor::{Executor, Report};
 pub use outcome::{Done, Outcome};

@@ -20,6 +20,9 @@ pub enum Outcome {
     Pending(String),
     /// The guest or PVE said no, and why.
     Refused(String),
+    /// Nothing was tried, or PVE declined at once: what the decision rested on holds no more (moved, locked, paused, no
+    /// quorum). That is how it should be, and no failure of the lever.
+    Withheld(String),
     /// The value could not be read back, or the command did not come to an end, and why.
     Unknown(String),
 }
@@ -32,6 +35,7 @@ impl Outcome {
             Self::Partial(_) => "partial",
             Self::Pending(_) => "pending",
             Self::Refused(_) => "refused",
+            Self::Withheld(_) => "withheld",
             Self::Unknown(_) => "unknown",
         }
     }
@@ -46,7 +50,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Applied => f.write_str("applied"),
-            Self::Partial(why) | Self::Pending(why) | Self::Refused(why) | Self::Unknown(why) => {
+            Self::Partial(why)
+            | Self::Pending(why)
+            | Self::Refused(why)
+            | Self::Withheld(why)
+            | Self::Unknown(why) => {
                 write!(f, "{}: {why}", self.word())
             }
         }

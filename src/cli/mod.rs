@@ -5,14 +5,24 @@
 mod apply;
 pub mod check_config;
 mod completions;
+mod doctor;
 mod explain;
 mod history;
+mod import_config;
 mod logging;
 mod notify_test;
 pub mod output;
+mod pause;
+mod prepare;
+mod release;
 mod run;
 mod status;
 mod table;
+mod top;
+mod words;
+
+#[cfg(test)]
+mod fixture;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -22,7 +32,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::pve::Layout;
+use crate::config::{self, Selection, VmSettings};
+use crate::domain::{NodeName, VmId};
+use crate::pve::{Layout, VmConfig, pmxcfs};
 
 use check_config::CheckResult;
 use output::OutputFormat;
@@ -88,14 +100,28 @@ enum Command {
     Run(run::Args),
     /// Show every managed VM: need, allocation, last change, and why
     Status(status::Args),
+    /// The same live on a full screen, with sparklines of what each VM needs; without a terminal, `status`
+    Top,
     /// Tell the story of the last decision about one VM
     Explain(explain::Args),
     /// Carry out what is recommended for a VM whose mode is not auto
     Apply(apply::Args),
     /// Show what happened: changes with their outcomes, problems and their ends
     History(history::Args),
+    /// Tell what works live for each VM, and what one power cycle would unlock
+    Doctor(doctor::Args),
+    /// Make a VM ready for more: hotplug, NUMA, a higher ceiling
+    Prepare(prepare::Args),
+    /// Put back what a VM's settings were, and stop managing it
+    Release(release::Args),
+    /// Change nothing on this node, or in the whole cluster, until told otherwise
+    Pause(pause::Args),
+    /// Take back the order to change nothing
+    Resume(pause::ResumeArgs),
     /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
+    /// Make a configuration from that of proxmox-vm-autoscale
+    ImportConfig(import_config::Args),
     /// Send a test message through each notification channel
     NotifyTest(notify_test::Args),
     /// Print the completions for a shell
@@ -121,14 +147,46 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let exit = match cli.command {
         Command::Run(args) => run::run(args, layout),
         Command::Status(args) => status::run(&args, &layout, cli.output_format),
+        Command::Top => top::run(&layout, cli.output_format),
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
         Command::Apply(args) => apply::run(&args, &layout, cli.output_format),
         Command::History(args) => history::run(&args, &layout, cli.output_format),
+        Command::Doctor(args) => doctor::run(&args, &layout, cli.output_format),
+        Command::Prepare(args) => prepare::run(&args, &layout, cli.output_format),
+        Command::Release(args) => release::run(&args, &layout, cli.output_format),
+        Command::Pause(args) => pause::pause(&args, &layout),
+        Command::Resume(args) => pause::resume(&args, &layout),
         Command::CheckConfig(args) => check(&args, &layout, cli.output_format),
+        Command::ImportConfig(args) => import_config::run(&args, &layout, cli.output_format),
         Command::NotifyTest(args) => notify_test::run(&args, &layout, cli.output_format),
         Command::Completions(args) => completions::run(&args),
     };
     exit.into()
+}
+
+/// Runs `work` to its end on a runtime of its own.
+fn blocking<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("cannot start: {e}"))?;
+    Ok(runtime.block_on(work))
+}
+
+/// The settings of `vm`, or the defaults if it did not opt in.
+fn managed_settings(layout: &Layout, node: &NodeName, vm: VmId) -> Result<VmSettings, String> {
+    let settings = config::load(&layout.config_file())
+        .map_err(|e| e.to_string())?
+        .settings;
+    let text = pmxcfs::read_vm_config(layout, node, vm).map_err(|e| e.to_string())?;
+    let tags = text
+        .map(|text| VmConfig::parse(&text).tags)
+        .unwrap_or_default();
+    match settings.of(vm, &tags) {
+        Selection::Managed(own) => Ok(own.clone()),
+        Selection::No => Ok(VmSettings::default()),
+        Selection::Unusable(why) => Err(why),
+    }
 }
 
 /// Prints why a command failed, and how it ends.

@@ -1,7 +1,24 @@
-//! Which node owns a VM, and the facts that the agents of a cluster share under /etc/pve/vm-autoscale/.
+//! Which node owns a VM, and what the agents of a cluster share under /etc/pve/vm-autoscale/.
 //!
-//! Writes on events only: a takeover, a release. A quiet tick writes nothing.
+//! Writes on events only: a takeover, a change that was seen to take effect, a release; beyond that one report a node
+//! and hour. Knows the protocol between agents. Never decides what a VM should have.
 
+mod clearance;
 mod facts;
+mod files;
+mod ha;
+mod janitor;
+mod lock;
+mod member;
+mod mounted;
+pub mod pause;
+mod report;
 
-pub use facts::{Baseline, FactsError, VmFacts};
+pub use clearance::{Clearance, Withheld, clear};
+pub use facts::{Baseline, FactsError, LastChange, VmFacts};
+pub use files::{CONFIG, FilesError, SharedFiles, config_path, facts_path, report_path};
+pub use ha::HaStatus;
+pub use lock::Lock;
+pub use member::{Arrival, Member, Note, Round, Seen, View};
+pub use mounted::Mounted;
+pub use report::{AgentReport, REPORT_EVERY, digest};

@@ -43,6 +43,10 @@ impl Choice for PolicyKind {
         &[("adaptive", Self::Adaptive), ("threshold", Self::Threshold)];
 }
 
+impl Choice for bool {
+    const WORDS: &'static [(&'static str, Self)] = &[("false", false), ("true", true)];
+}
+
 impl Choice for CpuMethod {
     const WORDS: &'static [(&'static str, Self)] = &[
         ("auto", Self::Auto),
@@ -100,6 +104,7 @@ pub(super) struct Layer {
     pub(super) policy: Option<Written<PolicyKind>>,
     pub(super) cpu: ResourceLayer<Cores, CpuMethod>,
     pub(super) memory: ResourceLayer<Mib, MemoryMethod>,
+    pub(super) unplug: Option<Written<bool>>,
     pub(super) cooldown_up: Option<Written<Duration>>,
     pub(super) cooldown_down: Option<Written<Duration>>,
     pub(super) priority: Option<Written<u32>>,
@@ -184,8 +189,10 @@ fn vm(mut section: Section<'_>) -> VmLayer {
 fn layer(section: &mut Section<'_>) -> Layer {
     let mode = section.value("mode");
     let policy = section.value("policy");
-    let cpu = resource(section.section("cpu"), CORES);
-    let memory = resource(section.section("memory"), MEMORY);
+    let cpu = resource(section.section("cpu"), CORES, |_| ()).0;
+    let (memory, unplug) = resource(section.section("memory"), MEMORY, |memory| {
+        memory.value("unplug")
+    });
     let mut cooldown = section.section("cooldown");
     let cooldown_up = cooldown.ranged("up", COOLDOWN);
     let cooldown_down = cooldown.ranged("down", COOLDOWN);
@@ -195,16 +202,19 @@ fn layer(section: &mut Section<'_>) -> Layer {
         policy,
         cpu,
         memory,
+        unplug,
         cooldown_up,
         cooldown_down,
         priority: section.ranged("priority", PRIORITY),
     }
 }
 
-fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar>(
+/// A resource's section; `own` reads the keys that only this resource has.
+fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar, T>(
     mut section: Section<'_>,
     limits: RangeInclusive<Q>,
-) -> ResourceLayer<Q, M> {
+    own: impl FnOnce(&mut Section<'_>) -> T,
+) -> (ResourceLayer<Q, M>, T) {
     let resource = ResourceLayer {
         min: section.ranged("min", limits.clone()),
         max: section.ranged("max", limits),
@@ -212,8 +222,9 @@ fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar>(
         low: section.ranged("low", SHARE),
         method: section.value("method"),
     };
+    let own = own(&mut section);
     section.finish();
-    resource
+    (resource, own)
 }
 
 /// A file in which no section is missing that some of the keys stand in.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::str::Utf8Error;
 
 use super::fault::{Fault, Invalid, LoadError, Place, Source};
 use super::parse;
@@ -12,7 +13,7 @@ use super::section::Section;
 use super::settings::Settings;
 
 /// A larger file is refused: a thousand VMs with a section each need a tenth of it.
-const SIZE_MAX: u64 = 1 << 20;
+pub(super) const SIZE_MAX: u64 = 1 << 20;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone)]
@@ -32,6 +33,14 @@ pub struct Loaded {
 /// # Errors
 /// It is missing, too large, no plain file, not readable, or has faults: then all of them.
 pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    read(&contents(path)?, path)
+}
+
+/// The content of the file `path`, up to the size that a configuration can have.
+///
+/// # Errors
+/// It is missing, too large, no plain file, or not readable.
+pub fn contents(path: &Path) -> Result<Vec<u8>, LoadError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => LoadError::Missing(path.to_owned()),
         _ => LoadError::Unreadable {
@@ -57,7 +66,7 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
             "is larger than 1 MiB, which no configuration needs; is it the right file?",
         ));
     }
-    read(&bytes, path)
+    Ok(bytes)
 }
 
 /// Reads the content of a file; `path` is its name in messages.
@@ -74,10 +83,7 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<Loaded, LoadError> {
     };
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => {
-            let fault = not_utf8(&bytes[..error.valid_up_to()]);
-            return Err(invalid(vec![fault], Source::default()));
-        }
+        Err(error) => return Err(invalid(vec![not_utf8(bytes, error)], Source::default())),
     };
     let report = Report::default();
     let resolved = parse::tree(text, &report).map(|root| {
@@ -96,8 +102,9 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<Loaded, LoadError> {
     }
 }
 
-/// The fault at the first byte that is no UTF-8, which comes directly behind `valid`.
-fn not_utf8(valid: &[u8]) -> Fault {
+/// The fault at the first byte of `bytes` that is no UTF-8.
+pub(super) fn not_utf8(bytes: &[u8], error: Utf8Error) -> Fault {
+    let valid = &bytes[..error.valid_up_to()];
     let line_start = valid.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
     let line = valid.iter().filter(|b| **b == b'\n').count() + 1;
     let before = String::from_utf8_lossy(&valid[line_start..]);

@@ -8,6 +8,7 @@ mod check;
 mod fault;
 mod file;
 mod form;
+pub mod import;
 mod load;
 mod notify;
 mod parse;
@@ -20,7 +21,7 @@ mod units;
 pub use fault::{Fault, Invalid, LoadError, Place, SHOWN, Source};
 pub use file::known_keys;
 pub use form::{Form, Known, ValueForm};
-pub use load::{Loaded, load, read};
+pub use load::{Loaded, contents, load, read};
 pub use resolve::{Effective, NoProfile, Origin, Provenance};
 pub use settings::{
     Cooldown, CpuMethod, CpuSettings, HostLimits, MemoryMethod, MemorySettings, Mode, PolicyKind,

@@ -278,6 +278,7 @@ pub(super) fn resolve(file: &File, profile: &str, own: Option<&Layer>) -> Resolv
             min: pick.one("memory.min", |l| l.memory.min.as_ref(), memory.min),
             max: pick.one("memory.max", |l| l.memory.max.as_ref(), memory.max),
             method: pick.one("memory.method", |l| l.memory.method.as_ref(), memory.method),
+            unplug: pick.one("memory.unplug", |l| l.unplug.as_ref(), memory.unplug),
             rule: ResourceSettings {
                 high: pick.one("memory.high", |l| l.memory.high.as_ref(), memory.rule.high),
                 low: pick.one("memory.low", |l| l.memory.low.as_ref(), memory.rule.low),

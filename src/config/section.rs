@@ -139,14 +139,27 @@ impl<'a> Section<'a> {
         placeholder: &str,
         most: usize,
     ) -> Vec<(Written<K>, Section<'a>)> {
-        let whole = self.section(key);
+        self.section(key).each(placeholder, most)
+    }
+
+    /// The entries of this section, as [`Self::entries`] gives those of one below it.
+    pub(super) fn each<K: Scalar>(
+        &self,
+        placeholder: &str,
+        most: usize,
+    ) -> Vec<(Written<K>, Section<'a>)> {
         let mut found = Vec::new();
-        for (name, entry) in whole.names::<K>(most) {
-            let mut child = whole.child(&name.value.show(), placeholder, Some(&entry.value));
+        for (name, entry) in self.names::<K>(most) {
+            let mut child = self.child(&name.value.show(), placeholder, Some(&entry.value));
             child.place = entry.place;
             found.push((name, child));
         }
         found
+    }
+
+    /// Where the section begins.
+    pub(super) fn place(&self) -> Place {
+        self.place
     }
 
     /// The entries whose name is right. More than `most` are a fault.

@@ -130,6 +130,8 @@ pub struct MemorySettings {
     pub max: Mib,
     /// By which lever.
     pub method: MemoryMethod,
+    /// Whether memory modules are unplugged, too.
+    pub unplug: bool,
     /// Thresholds.
     #[serde(flatten)]
     pub rule: ResourceSettings,
@@ -234,6 +236,7 @@ impl Default for VmSettings {
                 min: Mib::gib(1),
                 max: Mib::gib(16),
                 method: MemoryMethod::Auto,
+                unplug: false,
                 rule: ResourceSettings {
                     high: Percent::whole(85),
                     low: Percent::whole(25),

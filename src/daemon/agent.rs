@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::act::{Done, Executor, Report};
+use crate::act::{Done, Executor, Outcome, Report};
+use crate::cluster::{AgentReport, Note, View, digest};
 use crate::config::{self, Settings};
-use crate::decide::{self, Change, Memory, Plan};
+use crate::decide::{self, ByHand, Change, Memory, Plan};
 use crate::domain::{Moment, NodeName, Resource, VmId};
 use crate::observe::{Observer, Snapshot};
 use crate::pve::{Layout, Limits, Qm};
 use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch};
 
+use super::cluster::Desk;
 use super::outlets::Outlets;
 use super::store::Store;
 use super::{DaemonError, Options};
@@ -38,6 +40,7 @@ pub(super) struct Agent {
     in_hand: BTreeMap<VmId, usize>,
     last: BTreeMap<(VmId, Resource), Done>,
     watch: Watch,
+    desk: Desk,
     outlets: Outlets,
     state: Option<State>,
     state_failing: bool,
@@ -65,6 +68,7 @@ impl Agent {
             in_hand: BTreeMap::new(),
             last: BTreeMap::new(),
             watch: Watch::default(),
+            desk: Desk::new(&layout, &node),
             outlets: Outlets::new(&layout, options.dry_run),
             state: None,
             state_failing: false,
@@ -101,9 +105,12 @@ impl Agent {
                 managed,
             },
         );
-        if managed == 0 {
-            tracing::info!("nothing is changed until a VM opts in: qm set VMID --tags autoscale");
-        }
+        // Not `qm set VMID --tags autoscale`: that would replace the tags which the VM has.
+        let next = match managed {
+            0 => "nothing is changed until a VM has one of the tags under select.tags",
+            _ => "what is seen and done, and why",
+        };
+        tracing::info!("on node {}: {next}; see `vm-autoscale status`", self.node);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
@@ -168,9 +175,46 @@ impl Agent {
     }
 
     async fn decide(&mut self) -> (Snapshot, Plan) {
-        let snapshot = self.observe().await;
+        let mut snapshot = self.observe().await;
+        // A dry run looks on beside the daemon, which speaks for this node.
+        if !self.options.dry_run {
+            let report = self.own_report();
+            let view = self
+                .desk
+                .round(&mut snapshot, &mut self.memory, report)
+                .await;
+            self.tell_of_cluster(view);
+        }
         let plan = decide::plan(&snapshot, &mut self.memory, &self.settings, snapshot.at);
         (snapshot, plan)
+    }
+
+    /// What this agent tells the other nodes of itself.
+    fn own_report(&self) -> AgentReport {
+        let version = env!("CARGO_PKG_VERSION");
+        let config = digest(&self.settings);
+        AgentReport::new(version, self.started, config, self.rejected.as_deref())
+    }
+
+    /// Logs what the other nodes' VMs mean for this one.
+    fn tell_of_cluster(&self, view: View) {
+        for arrival in view.arrivals.iter().filter(|a| a.from != self.node) {
+            tracing::info!(
+                VMID = arrival.vm.get(),
+                "VM {}: taken over from node {}; cool-downs begin anew",
+                arrival.vm,
+                arrival.from
+            );
+        }
+        for vm in view.cleared {
+            tracing::info!(
+                VMID = vm.get(),
+                "VM {vm} exists no more; its shared facts were removed"
+            );
+        }
+        if let Some(why) = view.problem {
+            tracing::debug!("housekeeping in /etc/pve: {why}");
+        }
     }
 
     /// Starts the changes of one VM.
@@ -212,6 +256,16 @@ impl Agent {
         self.observer.changed(vm);
         let rest = self.memory.note(&done);
         self.store.save(&self.memory, done.at);
+        if done.outcome.moved() {
+            let learned = self.memory.of_vm(vm).cloned();
+            let done = done.clone();
+            self.desk.note(Note { done, learned });
+        }
+        if let Outcome::Withheld(why) = &done.outcome {
+            // Expected while VMs move, are locked or paused: the next tick's verdict tells it.
+            tracing::debug!("VM {vm}: {} was withheld: {why}", done.change);
+            return;
+        }
         if let Some(state) = &mut self.state {
             state.note(&done);
             self.write_state();
@@ -226,6 +280,9 @@ impl Agent {
 
     /// Writes the state, and tells what is new.
     fn publish(&mut self, snapshot: &Snapshot, plan: &Plan) {
+        for change in &plan.by_hand {
+            self.adopt(change);
+        }
         for event in self.watch.look(snapshot, plan, &self.settings) {
             self.outlets.tell(&event);
         }
@@ -256,6 +313,29 @@ impl Agent {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&format!(
             "watching {managed} VMs"
         ))]);
+    }
+
+    /// Respects what somebody else changed.
+    fn adopt(&mut self, change: &ByHand) {
+        let ByHand {
+            vm,
+            lever,
+            from,
+            to,
+        } = *change;
+        let what = format!("{lever} was changed by hand, {from} → {to}, which is the new baseline");
+        self.tell(Some(vm), EventKind::TakenOver { what });
+        if self.options.dry_run {
+            return;
+        }
+        let executor = self.executor.clone();
+        tokio::spawn(async move {
+            if let Err(why) = executor.adopt(vm, lever).await {
+                tracing::warn!(
+                    "VM {vm}: `release` would undo what was set by hand ({lever}): {why}"
+                );
+            }
+        });
     }
 
     fn write_state(&mut self) {
@@ -299,6 +379,10 @@ impl Agent {
     pub(super) async fn stop(&mut self, why: &str, within: Duration) {
         self.finish(within).await;
         self.store.save(&self.memory, Moment::now());
+        if !self.options.dry_run {
+            let report = self.own_report();
+            self.desk.stop(report).await;
+        }
         self.tell(
             None,
             EventKind::Stopped {

@@ -3,6 +3,7 @@
 //! Everything else belongs to another room.
 
 mod agent;
+mod cluster;
 mod instance;
 mod outlets;
 mod store;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::config::{Mode, ResourceSettings, Selection, Settings, VmSettings};
-use crate::domain::{Amount, Cores, Moment, Reading, Resource};
+use crate::domain::{Amount, Cores, Lever, Moment, Reading, Resource};
 use crate::observe::{Snapshot, VmView};
 
 use super::budget::{Budget, Request};
 use super::gates::{self, LOW_READINGS};
-use super::levers::{self, Movable};
+use super::levers::{self, Levers, Movable};
 use super::memory::Memory;
 use super::plan::{Change, Plan, Reason, Verdict};
 use super::policy::{Observation, Policy, Sample, Want};
@@ -18,7 +18,9 @@ use super::policy::{Observation, Policy, Sample, Want};
 /// Gives one verdict for every managed VM and resource. `memory` takes in what was seen, also where nothing is
 /// changed; what became of the changes is told to it later, by [`Memory::note`].
 pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: Moment) -> Plan {
+    memory.begin(now);
     let mut judged = Vec::new();
+    let mut by_hand = Vec::new();
     for vm in snapshot.vms.values() {
         match settings.of(vm.id, &vm.tags) {
             Selection::No => {}
@@ -27,6 +29,7 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
                     .map(|r| Judged::held(vm, r, Reason::BadSettings { why: why.clone() })),
             ),
             Selection::Managed(own) => {
+                by_hand.extend(memory.changed_by_hand(vm, now));
                 let tick = Tick {
                     snapshot,
                     own,
@@ -42,6 +45,7 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
     Plan {
         at: now,
         changes,
+        by_hand,
         verdicts: judged.into_iter().map(|j| j.verdict).collect(),
     }
 }
@@ -64,6 +68,8 @@ impl Judged {
             need: need(vm, resource),
             allocation: allocation(vm, resource),
             lever: None,
+            min: None,
+            max: None,
             wanted: None,
             target: None,
             recommended: None,
@@ -78,7 +84,9 @@ impl Judged {
 
     /// How much more the VM is to get; negative for a shrink.
     fn extra(&self) -> f64 {
-        self.go.map_or(0.0, |(movable, to)| to - movable.allocation)
+        self.go
+            .as_ref()
+            .map_or(0.0, |(movable, to)| to - movable.allocation)
     }
 }
 
@@ -95,26 +103,27 @@ impl Tick<'_> {
         if let Some(reason) = gates::out_of_reach(vm, self.snapshot) {
             return Judged::held(vm, resource, reason);
         }
-        let movable = match resource {
-            Resource::Cpu => levers::cpu(vm, self.own, self.now, self.oldest),
-            Resource::Memory => levers::memory(vm, self.own, self.now, self.oldest),
-        };
-        let movable = match movable {
-            Ok(movable) => movable,
+        let levers = match levers::of(resource, vm, self.own, self.now, self.oldest) {
+            Ok(levers) => levers,
             Err(reason) => return Judged::held(vm, resource, reason),
         };
         let mut judged = Judged::held(vm, resource, Reason::Fits);
-        judged.verdict.lever = Some(movable.lever);
+        judged.verdict.lever = Some(levers.first().lever);
         judged.priority = self.own.priority;
-        let range = self.range(resource, &movable);
-        let (want, short) = match self.ask_policy(vm, resource, &movable, &range, memory) {
+        let limits = self.range(resource, levers.first(), levers.ceiling());
+        judged.verdict.min = Some(resource.amount(limits.bottom));
+        judged.verdict.max = Some(resource.amount(limits.top));
+        let (want, short) = match self.ask_policy(vm, resource, &levers, memory) {
             Ok(answer) => answer,
             Err(why) => {
                 judged.verdict.reason = Reason::Unmeasured { why };
                 return judged;
             }
         };
+        let movable = levers.towards(want.amount);
+        judged.verdict.lever = Some(movable.lever);
         judged.verdict.wanted = Some(resource.amount(want.amount));
+        let range = self.range(resource, &movable, movable.ceiling);
         match self.weigh(vm, &movable, &range, (want, short), memory) {
             Ok((to, reason)) if self.own.mode == Mode::Auto => {
                 judged.go = Some((movable, to));
@@ -131,17 +140,17 @@ impl Tick<'_> {
     }
 
     /// The limits of this resource, in whole steps of the lever: never beyond the admin's, never beyond QEMU's.
-    fn range(&self, resource: Resource, movable: &Movable) -> Range {
+    fn range(&self, resource: Resource, movable: &Movable, ceiling: f64) -> Range {
         let (min, max) = match resource {
             Resource::Cpu => (self.own.cpu.min.as_f64(), self.own.cpu.max.as_f64()),
             Resource::Memory => (self.own.memory.min.as_f64(), self.own.memory.max.as_f64()),
         };
-        let most = steps_down(max, movable.grain);
-        let top = most.min(movable.ceiling);
+        let most = movable.stops.down(max);
+        let top = most.min(ceiling);
         Range {
-            bottom: steps_up(min, movable.grain).min(top),
+            bottom: movable.stops.up(min).min(top),
             top,
-            by_max: most <= movable.ceiling,
+            by_max: most <= ceiling,
         }
     }
 
@@ -150,10 +159,11 @@ impl Tick<'_> {
         &self,
         vm: &VmView,
         resource: Resource,
-        movable: &Movable,
-        range: &Range,
+        levers: &Levers,
         memory: &mut Memory,
     ) -> Result<(Want, bool), String> {
+        let movable = levers.first();
+        let range = self.range(resource, movable, levers.ceiling());
         let Usage {
             samples,
             short,
@@ -167,7 +177,7 @@ impl Tick<'_> {
             short,
             min: range.bottom,
             max: range.top,
-            grain: movable.grain,
+            grain: movable.grain(),
             settings: self.rule(resource),
         };
         let policy = memory.of(vm.id, resource).policy(self.own.policy);
@@ -240,9 +250,9 @@ impl Tick<'_> {
     ) -> Result<(f64, Reason), Reason> {
         let resource = movable.lever.resource();
         let has = movable.allocation;
-        let to = steps_up(want.amount, movable.grain).clamp(range.bottom, range.top);
-        let grows = to >= has + movable.grain * 0.999;
-        let shrinks = to <= has - movable.grain * 0.999;
+        let to = movable.stops.up(want.amount).clamp(range.bottom, range.top);
+        let grows = to >= has + movable.grain() * 0.999;
+        let shrinks = to <= has - movable.least_step_down() * 0.999;
         let remembered = memory.of(vm.id, resource);
         remembered.low_readings = if shrinks {
             remembered.low_readings.saturating_add(1)
@@ -250,7 +260,18 @@ impl Tick<'_> {
             0
         };
         if !grows && !shrinks {
-            return Err(range.reason_to_stay(resource, movable, want.amount));
+            return Err(match range.reason_to_stay(resource, movable, want.amount) {
+                Reason::Fits => one_busy_thread(vm, movable).unwrap_or(Reason::Fits),
+                reason => reason,
+            });
+        }
+        let blocked = if grows {
+            &movable.no_grow
+        } else {
+            &movable.no_shrink
+        };
+        if let Some(reason) = blocked {
+            return Err(reason.clone());
         }
         let reason = range.reason_to_move(resource, has, want.reason);
         self.may_change(vm, movable, memory)?;
@@ -271,7 +292,11 @@ impl Tick<'_> {
             return Err(Reason::CoolingDown { until });
         }
         if grows {
-            Ok((to, reason))
+            let most = movable.stops.down(has + movable.grow_at_most);
+            Ok((
+                to.min(most.max(movable.stops.up(has + movable.grain()))),
+                reason,
+            ))
         } else {
             self.shrink(vm, movable, to).map(|to| (to, reason))
         }
@@ -296,15 +321,13 @@ impl Tick<'_> {
 
     /// How far a shrink may go: in bounded steps, and for memory never below what the guest needs now.
     fn shrink(&self, vm: &VmView, movable: &Movable, to: f64) -> Result<f64, Reason> {
-        let mut to = to.max(steps_up(
-            movable.allocation - movable.shrink_at_most,
-            movable.grain,
-        ));
+        let least = movable.allocation - movable.shrink_at_most;
+        let mut to = to.max(movable.stops.up(least));
         if movable.lever.resource() == Resource::Memory {
             let need = gates::fresh(&vm.memory.need, self.now, self.oldest);
             let floor = gates::memory_floor(&need.map_err(|why| Reason::Unmeasured { why })?)?;
-            to = to.max(steps_up(floor.as_f64(), movable.grain));
-            if to > movable.allocation - movable.grain * 0.999 {
+            to = to.max(movable.stops.up(floor.as_f64()));
+            if to > movable.allocation - movable.least_step_down() * 0.999 {
                 return Err(Reason::KeepsMargin { floor });
             }
         }
@@ -331,7 +354,7 @@ struct Range {
 
 impl Range {
     fn reason_to_stay(&self, resource: Resource, movable: &Movable, wanted: f64) -> Reason {
-        let beyond_top = wanted >= self.top + movable.grain * 0.5;
+        let beyond_top = wanted >= self.top + movable.grain().min(self.top) * 0.5;
         match (beyond_top, self.by_max) {
             (true, true) => Reason::AtMax {
                 max: resource.amount(self.top),
@@ -339,7 +362,7 @@ impl Range {
             (true, false) => Reason::AtCeiling {
                 ceiling: resource.amount(self.top),
             },
-            (false, _) if wanted <= self.bottom - movable.grain => Reason::AtMin {
+            (false, _) if wanted <= self.bottom - movable.least_step_down() => Reason::AtMin {
                 min: resource.amount(self.bottom),
             },
             (false, _) => Reason::Fits,
@@ -374,15 +397,15 @@ fn share_out(judged: &mut [Judged], mut budget: Budget) {
         let requests: Vec<Request> = served
             .iter()
             .filter_map(|j| {
-                j.go.map(|(movable, _)| Request {
+                j.go.as_ref().map(|(movable, _)| Request {
                     extra: j.extra(),
-                    grain: movable.grain,
+                    grain: movable.grain(),
                 })
             })
             .collect();
         for (judged, granted) in served.iter_mut().zip(budget.share(resource, &requests)) {
             match (granted, &mut judged.go) {
-                (Ok(granted), Some((movable, to))) => *to = movable.allocation + granted,
+                (Ok(granted), Some((movable, to))) => *to = movable.granted(granted),
                 (Err(reason), _) => {
                     judged.go = None;
                     judged.verdict.reason = reason;
@@ -392,7 +415,10 @@ fn share_out(judged: &mut [Judged], mut budget: Budget) {
         }
     }
     for judged in judged.iter_mut() {
-        judged.verdict.target = judged.go.map(|(_, to)| judged.verdict.resource.amount(to));
+        judged.verdict.target = judged
+            .go
+            .as_ref()
+            .map(|(_, to)| judged.verdict.resource.amount(*to));
     }
 }
 
@@ -401,14 +427,14 @@ fn changes(judged: &[Judged]) -> Vec<Change> {
     let mut moving: Vec<&Judged> = judged.iter().filter(|j| j.go.is_some()).collect();
     moving.sort_by_key(|j| (j.extra() > 0.0, std::cmp::Reverse(j.priority)));
     let change = |j: &Judged| {
-        let (movable, to) = j.go?;
+        let (movable, to) = j.go.as_ref()?;
         let resource = j.verdict.resource;
         Some(Change {
             vm: j.verdict.vm,
             name: j.verdict.name.clone(),
             lever: movable.lever,
-            from: resource.amount(movable.allocation),
-            to: resource.amount(to),
+            from: resource.amount(movable.stands),
+            to: resource.amount(movable.position(*to)),
             reason: j.verdict.reason.clone(),
         })
     };
@@ -446,12 +472,20 @@ fn allocation(vm: &VmView, resource: Resource) -> Reading<Amount> {
     }
 }
 
-/// Up to a whole number of steps.
-fn steps_up(value: f64, grain: f64) -> f64 {
-    (value / grain - 1e-6).ceil() * grain
-}
+/// A vCPU that is busier than this is used up.
+const BUSY: f64 = 0.9;
 
-/// Down to a whole number of steps.
-fn steps_down(value: f64, grain: f64) -> f64 {
-    (value / grain + 1e-6).floor() * grain
+/// Says that one thread of the guest uses up a vCPU while others have room: more of them do not help it.
+fn one_busy_thread(vm: &VmView, movable: &Movable) -> Option<Reason> {
+    let usage = vm
+        .cpu
+        .usage
+        .value()
+        .filter(|_| movable.lever == Lever::Vcpus)?;
+    let busiest = usage
+        .busiest_vcpu
+        .filter(|busiest| busiest.fraction() >= BUSY)?;
+    let others_have_room =
+        usage.mean.as_f64() < BUSY * movable.allocation && movable.allocation >= 2.0;
+    others_have_room.then_some(Reason::OneThread { busiest })
 }

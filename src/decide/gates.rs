@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::domain::{Mib, Moment, Reading};
-use crate::observe::{MemoryNeed, Power, Snapshot, VmView};
+use crate::observe::{Hold, MemoryNeed, Power, Snapshot, VmView};
 
 use super::Reason;
 
@@ -28,11 +28,17 @@ pub fn is_tight(need: &MemoryNeed) -> bool {
 }
 
 /// Whether a guest is so short that a growth does not wait for a cool-down.
+///
+/// Waiting and reading back count only while little is available: reading large files causes both as well.
 pub(super) fn is_short(need: &MemoryNeed) -> bool {
-    need.pressure
-        || need
-            .available
-            .is_some_and(|available| available.0 < memory_margin(need.need).0 / 2)
+    let margin = memory_margin(need.need).0;
+    need.out_of_memory
+        || match need.available {
+            Some(available) => {
+                available.0 < margin / 2 || (need.pressure && available.0 < margin * 2)
+            }
+            None => need.pressure,
+        }
 }
 
 /// Readings older than this are as good as none.
@@ -94,9 +100,14 @@ pub(super) fn hands_off(vm: &VmView, snapshot: &Snapshot) -> Option<Reason> {
             });
         }
     }
-    let pause = snapshot.cluster.pause.as_ref()?;
-    Some(Reason::Paused {
-        by: pause.by.clone(),
+    if let Some(pause) = &snapshot.cluster.pause {
+        return Some(Reason::Paused {
+            by: pause.by.clone(),
+        });
+    }
+    Some(match vm.hold.clone()? {
+        Hold::Ha { state } => Reason::HighAvailability { state },
+        Hold::HandOver { why } => Reason::HandOver { why },
     })
 }
 

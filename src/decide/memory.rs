@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::{Done, Outcome};
 use crate::config::PolicyKind;
-use crate::domain::{Lever, Moment, Resource, VmId};
+use crate::domain::{Amount, Lever, Moment, Reading, Resource, VmId};
+use crate::observe::VmView;
 
-use super::policy;
+use super::{ByHand, policy};
 
 /// The version of the stored form. A file of another version is set aside and learned anew.
 pub const MEMORY_VERSION: u32 = 1;
@@ -24,10 +25,17 @@ const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 /// module just now will hardly do so in the next second.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
+/// Clocks of a cluster's nodes that differ by less are taken to agree: chrony keeps them within milliseconds, and
+/// corosync and Ceph complain about far less than this.
+const CLOCKS_AGREE: Duration = Duration::from_secs(60);
+
 /// Everything that decisions remember.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     version: u32,
+    /// The time of the last decision.
+    #[serde(default)]
+    decided: Moment,
     vms: BTreeMap<VmId, VmMemory>,
 }
 
@@ -35,17 +43,38 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             version: MEMORY_VERSION,
+            decided: Moment::default(),
             vms: BTreeMap::new(),
         }
     }
 }
 
+/// What decisions remember of one VM. It goes with the VM to the node that the VM moves to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct VmMemory {
+pub struct VmMemory {
     cpu: ResourceMemory,
     memory: ResourceMemory,
     #[serde(default)]
     levers: BTreeMap<Lever, Failures>,
+    /// Where the agent left each lever that it moved.
+    #[serde(default)]
+    left: BTreeMap<Lever, Left>,
+}
+
+/// Where a lever was left: seen at `seen` after a change to `to`. Between the two it may still move by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Left {
+    seen: f64,
+    to: f64,
+    at: Moment,
+}
+
+impl Left {
+    /// Whether a lever that stands at `now` was moved by somebody else. Less than 1 % is rounding.
+    fn was_moved(self, now: f64) -> bool {
+        let (low, high) = (self.seen.min(self.to), self.seen.max(self.to));
+        now < low * 0.99 - 0.01 || now > high * 1.01 + 0.01
+    }
 }
 
 /// What is remembered of one resource of one VM.
@@ -92,10 +121,31 @@ impl Memory {
     /// Takes in what became of a change. Returns the end of the rest if the lever now begins one.
     pub fn note(&mut self, done: &Done) -> Option<Moment> {
         let change = &done.change;
+        if matches!(done.outcome, Outcome::Withheld(_)) {
+            return None;
+        }
         let remembered = self.of(change.vm, change.lever.resource());
         if done.outcome.moved() {
             remembered.last_change = Some(done.at);
             remembered.low_readings = 0;
+        }
+        let left = &mut self.vms.entry(change.vm).or_default().left;
+        // A module changes what the balloon leaves, too.
+        left.remove(if change.lever == Lever::Dimm {
+            &Lever::Balloon
+        } else {
+            &change.lever
+        });
+        if let Reading::Known { value, .. } = &done.now {
+            let (seen, to) = (value.value(), change.to.value());
+            left.insert(
+                change.lever,
+                Left {
+                    seen,
+                    to,
+                    at: done.at,
+                },
+            );
         }
         let failures = self
             .vms
@@ -120,9 +170,122 @@ impl Memory {
         if opens { failures.rest_until } else { None }
     }
 
+    /// The levers of `vm` that somebody else has moved since the agent did. They are left where they are for as long as
+    /// a cool-down lasts, as after a change of the agent's own.
+    pub(super) fn changed_by_hand(&mut self, vm: &VmView, now: Moment) -> Vec<ByHand> {
+        let Some(remembered) = self.vms.get_mut(&vm.id) else {
+            return Vec::new();
+        };
+        // A VM that was started since has what its configuration says.
+        let started = vm.uptime.get().map(|uptime| now - uptime);
+        remembered
+            .left
+            .retain(|_, left| started.is_none_or(|started| left.at >= started));
+        if vm.changing {
+            return Vec::new();
+        }
+        let mut by_hand = Vec::new();
+        for (lever, left) in &mut remembered.left {
+            let Some(stands) = stands(vm, *lever) else {
+                continue;
+            };
+            if left.was_moved(stands.value()) {
+                let from = lever.resource().amount(left.seen);
+                by_hand.push(ByHand {
+                    vm: vm.id,
+                    lever: *lever,
+                    from,
+                    to: stands,
+                });
+                *left = Left {
+                    seen: stands.value(),
+                    to: stands.value(),
+                    at: now,
+                };
+            } else {
+                left.seen = stands.value();
+            }
+        }
+        for change in &by_hand {
+            let resource = match change.lever.resource() {
+                Resource::Cpu => &mut remembered.cpu,
+                Resource::Memory => &mut remembered.memory,
+            };
+            (resource.last_change, resource.low_readings) = (Some(now), 0);
+        }
+        by_hand
+    }
+
+    /// Begins a decision at `now`. What was stamped in the future, by a clock that was set back since, counts from now
+    /// on: it must end at some time, and not only when the clock has caught up.
+    pub(super) fn begin(&mut self, now: Moment) {
+        let was_set_back = self.decided > now + CLOCKS_AGREE;
+        self.decided = now;
+        for vm in self.vms.values_mut() {
+            for resource in [&mut vm.cpu, &mut vm.memory] {
+                resource.last_change = resource.last_change.map(|at| at.min(now));
+                if was_set_back {
+                    resource.policy = None;
+                }
+            }
+            for failures in vm.levers.values_mut() {
+                failures.rest_until = failures.rest_until.map(|at| at.min(now + LONGEST_REST));
+            }
+        }
+    }
+
+    /// What is remembered of `vm`.
+    pub fn of_vm(&self, vm: VmId) -> Option<&VmMemory> {
+        self.vms.get(&vm)
+    }
+
+    /// Takes over what another node's agent remembered of `vm` when it wrote that down at `written` by its own clock.
+    ///
+    /// The clocks of two nodes are not compared, so that a wrong one can neither cut a cool-down short nor make it last:
+    /// every cool-down begins anew at `now`. That also covers a last change which its maker could not write down any
+    /// more. Counters of usage begin anew on another node, and so do low readings.
+    pub fn take_over(&mut self, vm: VmId, learned: Option<VmMemory>, written: Moment, now: Moment) {
+        let mut own = learned.unwrap_or_default();
+        for resource in [&mut own.cpu, &mut own.memory] {
+            resource.low_readings = 0;
+            resource.last_change = Some(now);
+            // What a clock ahead of this one has stamped cannot be put in order with what is measured now.
+            if written > now + CLOCKS_AGREE {
+                resource.policy = None;
+            }
+        }
+        self.vms.insert(vm, own);
+    }
+
     /// Forgets VMs that are gone. `known` says whether a VM still exists anywhere in the cluster.
     pub fn retain(&mut self, known: impl Fn(VmId) -> bool) {
         self.vms.retain(|id, _| known(*id));
+    }
+}
+
+/// Where a lever of `vm` stands, by what was read of it.
+fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
+    match lever {
+        Lever::Vcpus => vm.cpu.vcpus.get().map(Amount::vcpus),
+        Lever::Cpulimit => vm.cpu.limit.get().flatten().map(Amount::Cpu),
+        Lever::Balloon => vm.memory.balloon.actual.get().map(Amount::Memory),
+        Lever::Dimm => vm.memory.ceiling.get().map(Amount::Memory),
+    }
+}
+
+impl VmMemory {
+    /// The cool-downs and failures without what the policies learned.
+    pub fn without_policies(&self) -> Self {
+        let without = |resource: &ResourceMemory| ResourceMemory {
+            policy: None,
+            ..resource.clone()
+        };
+        Self {
+            cpu: without(&self.cpu),
+            memory: without(&self.memory),
+            levers: self.levers.clone(),
+            left: self.left.clone(),
+        }
     }
 }
 

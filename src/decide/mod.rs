@@ -15,5 +15,5 @@ mod tests;
 
 pub use engine::plan;
 pub use gates::{is_tight, memory_margin};
-pub use memory::{MEMORY_VERSION, Memory};
-pub use plan::{Change, Plan, Reason, Verdict};
+pub use memory::{MEMORY_VERSION, Memory, VmMemory};
+pub use plan::{ByHand, Change, Plan, Reason, Verdict};

@@ -15,8 +15,23 @@ pub struct Plan {
     pub at: Moment,
     /// The changes, in the order in which they are to be started.
     pub changes: Vec<Change>,
+    /// What somebody else changed since the agent's own last change: it is respected, and is the new baseline.
+    pub by_hand: Vec<ByHand>,
     /// One for every managed VM and resource, also where nothing is done.
     pub verdicts: Vec<Verdict>,
+}
+
+/// A lever that somebody else moved.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ByHand {
+    /// Of which VM.
+    pub vm: VmId,
+    /// Which lever.
+    pub lever: Lever,
+    /// Where the agent had left it.
+    pub from: Amount,
+    /// Where it stands now.
+    pub to: Amount,
 }
 
 /// One change of one resource of one VM.
@@ -58,6 +73,10 @@ pub struct Verdict {
     pub allocation: Reading<Amount>,
     /// The lever that would move it, where there is one.
     pub lever: Option<Lever>,
+    /// The least that it may be given, in whole steps of the lever; `None` where there is none.
+    pub min: Option<Amount>,
+    /// The most that it may be given: the admin's maximum, or what QEMU can give before a power cycle.
+    pub max: Option<Amount>,
     /// What the policy asked for, before limits, gates and budget; `None` if it was not asked.
     pub wanted: Option<Amount>,
     /// What is to be reached in this tick; `None` if nothing is changed.
@@ -140,6 +159,23 @@ pub enum Reason {
     },
     /// Usage is low, but one low reading is not enough.
     FirstLowReading,
+    /// One thread of the guest uses up a vCPU while others have room: more of them do not help it.
+    OneThread {
+        /// How busy that vCPU is.
+        busiest: Percent,
+    },
+    /// The guest did not bring vCPUs online that it has: it is given no more of them.
+    GuestIgnores {
+        /// vCPUs that it has.
+        plugged: u32,
+        /// Those that it runs on.
+        running: u32,
+    },
+    /// The VM was started too recently for memory modules.
+    Booting {
+        /// When they may be plugged.
+        until: Moment,
+    },
 
     // Blocked.
     /// An earlier change is still being carried out.
@@ -216,6 +252,16 @@ pub enum Reason {
         /// Why.
         why: String,
     },
+    /// High availability is doing something with it, or waits for an admin.
+    HighAvailability {
+        /// PVE's word for what.
+        state: String,
+    },
+    /// The agents have not handed it over to this node in full.
+    HandOver {
+        /// What is missing.
+        why: String,
+    },
     /// The cluster has no quorum.
     NoQuorum,
     /// An admin paused the agent.
@@ -246,6 +292,18 @@ impl fmt::Display for Reason {
                 )
             }
             Self::FirstLowReading => f.write_str("low once; waits for a second low reading"),
+            Self::OneThread { busiest } => write!(
+                f,
+                "one thread uses {busiest} of a vCPU while others have room; more vCPUs do not help it"
+            ),
+            Self::GuestIgnores { plugged, running } => write!(
+                f,
+                "it has {plugged} vCPUs but the guest runs on {running}: it does not bring plugged ones online \
+                 (udev rule in the guest missing?)"
+            ),
+            Self::Booting { until } => {
+                write!(f, "started a moment ago; memory modules wait until {until}")
+            }
             Self::InProgress => f.write_str("an earlier change is still being carried out"),
             Self::CoolingDown { until } => write!(f, "cooling down until {until}"),
             Self::HostFull { resource, free } => {
@@ -267,6 +325,8 @@ impl fmt::Display for Reason {
             Self::Locked { lock } => write!(f, "locked ({lock})"),
             Self::Unreadable { why } => write!(f, "unreadable: {why}"),
             Self::BadSettings { why } => write!(f, "settings: {why}"),
+            Self::HighAvailability { state } => write!(f, "its HA state is {state}"),
+            Self::HandOver { why } => write!(f, "not handed over yet: {why}"),
             Self::NoQuorum => f.write_str("the cluster has no quorum"),
             Self::Paused { by } => write!(f, "paused by {by}"),
         }

@@ -1,5 +1,7 @@
 //! Stories of decisions, and what must hold for every input.
 
+mod levers;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -7,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::act::{Done, Outcome};
 use crate::config::{CpuMethod, Mode, Settings};
-use crate::domain::{Amount, Cores, Lever, Mib, Reading, Resource, Source};
+use crate::domain::{Amount, Capability, Cores, Lever, Mib, Reading, Resource, Source};
 use crate::observe::fixture::{NOW, cpu_usage, later, memory_need, node, vm};
 use crate::observe::{Pause, Power, Snapshot, VmView};
 
@@ -409,7 +411,7 @@ fn three_failures_in_a_row_open_the_breaker_and_time_closes_it() {
 #[test]
 fn without_hotplug_the_quota_moves_in_tenths() {
     let mut fixed = vm(101);
-    fixed.cpu.hotplug = false;
+    fixed.can.vcpus = Capability::no("it was started without CPU hotplug");
     fixed.cpu.vcpus = Reading::known(4, NOW, Source::Qemu);
     fixed.cpu.limit = Reading::known(Some(Cores::milli(1500)), NOW, Source::Cgroup);
     fixed.cpu.usage = cpu_usage(1.42);
@@ -455,7 +457,9 @@ prop_compose! {
         let mut vm = vm(id);
         vm.cpu.ceiling = ceiling.max(vcpus);
         vm.cpu.vcpus = Reading::known(vcpus, NOW, Source::Qemu);
-        vm.cpu.hotplug = hotplug;
+        if !hotplug {
+            vm.can.vcpus = Capability::no("it was started without CPU hotplug");
+        }
         vm.cpu.limit = Reading::known(limit.map(|tenths| Cores::milli(tenths * 100)), NOW, Source::Cgroup);
         vm.cpu.usage = used.map_or(Reading::unknown("gone"), cpu_usage);
         vm.memory.configured = Mib(configured);

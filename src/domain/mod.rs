@@ -4,6 +4,7 @@
 //! [`Reading::Unknown`], never zero. Nothing here does I/O or knows a word of Proxmox.
 
 mod amount;
+mod capability;
 mod ids;
 mod lever;
 mod moment;
@@ -11,6 +12,7 @@ mod quantity;
 mod reading;
 
 pub use amount::{Amount, Resource};
+pub use capability::{Capabilities, Capability, Setting};
 pub use ids::{InvalidId, NodeName, VmId, VmName, sanitize};
 pub use lever::Lever;
 pub use moment::Moment;

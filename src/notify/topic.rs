@@ -80,7 +80,8 @@ impl Topic {
                 Outcome::Applied => Self::ScaledDown,
                 Outcome::Partial(_) => Self::Partial,
                 Outcome::Pending(_) => Self::Pending,
-                Outcome::Refused(_) => Self::Refused,
+                // What is withheld is never told as an event.
+                Outcome::Refused(_) | Outcome::Withheld(_) => Self::Refused,
                 Outcome::Unknown(_) => Self::Unknown,
             },
             EventKind::WantsMore { .. } => Self::WantsMore,

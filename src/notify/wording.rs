@@ -184,7 +184,7 @@ fn changed(who: &str, done: &Done) -> Words {
                 "shut the VM down and start it again, or see `vm-autoscale prepare {id}` for what would make it live."
             ),
         ),
-        Outcome::Refused(_) => (
+        Outcome::Refused(_) | Outcome::Withheld(_) => (
             format!("{change} refused"),
             format!(
                 "`vm-autoscale doctor {id}` names what is in the way. It is tried again later."
@@ -298,6 +298,7 @@ pub(super) fn bounded(event: &Event) -> Event {
             Outcome::Partial(why)
             | Outcome::Pending(why)
             | Outcome::Refused(why)
+            | Outcome::Withheld(why)
             | Outcome::Unknown(why) => cut(why),
         },
         EventKind::WantsMore { why, .. }

@@ -80,10 +80,11 @@ impl Files {
         owner: &NodeName,
         version: u64,
     ) -> Result<Arc<VmConfig>, String> {
-        if let Some((node, known, config)) = self.known.get(&vm) {
-            if node == owner && *known == version {
-                return Ok(Arc::clone(config));
-            }
+        if let Some((node, known, config)) = self.known.get(&vm)
+            && node == owner
+            && *known == version
+        {
+            return Ok(Arc::clone(config));
         }
         match pmxcfs::read_vm_config(&self.layout, owner, vm) {
             Ok(Some(text)) => {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::domain::{Cores, Mib, Moment, Reading, Source, VmId, VmName};
+use crate::domain::{
+    Amount, Capabilities, Capability, Cores, Mib, Moment, Reading, Source, VmId, VmName,
+};
 
 use super::*;
 
@@ -44,18 +46,18 @@ pub(crate) fn vm(id: u32) -> VmView {
         lock: None,
         uptime: Reading::known(Duration::from_secs(3600), NOW, Source::Proc),
         unreadable: None,
+        can: can(8, 16 * 1024),
         cpu: CpuView {
             ceiling: 8,
             configured: 2,
             vcpus: Reading::known(2, NOW, Source::Qemu),
-            hotplug: true,
+            idle: 0,
             limit: Reading::known(None, NOW, Source::Cgroup),
             usage: cpu_usage(1.0),
         },
         memory: MemoryView {
             configured: Mib::gib(16),
             ceiling: Reading::known(Mib::gib(16), NOW, Source::Qemu),
-            hotplug: false,
             balloon: Balloon {
                 device: true,
                 configured: Some(Mib::gib(4)),
@@ -67,7 +69,37 @@ pub(crate) fn vm(id: u32) -> VmView {
         },
         changing: false,
         pending: Vec::new(),
+        hold: None,
     }
+}
+
+/// What a VM can do that has `cores` and a balloon under `mib`, and no memory hotplug.
+pub(crate) fn can(cores: u32, mib: u64) -> Capabilities {
+    let memory = |mib| Amount::Memory(Mib(mib));
+    Capabilities {
+        vcpus: now(Amount::vcpus(1), Amount::vcpus(cores)),
+        cpulimit: now(Amount::Cpu(Cores::milli(100)), Amount::vcpus(cores)),
+        balloon: now(memory(16), memory(mib)),
+        dimm: Capability::no("it was started without memory hotplug"),
+        sizes: Vec::new(),
+        disagreements: Vec::new(),
+    }
+}
+
+/// A lever that moves both ways.
+pub(crate) fn now(least: Amount, most: Amount) -> Capability {
+    Capability::Now {
+        least,
+        most,
+        shrinks: true,
+    }
+}
+
+/// The VM with memory hotplug: modules of 512 MiB up to `mib`.
+pub(crate) fn with_modules(mut vm: VmView, mib: u64) -> VmView {
+    vm.can.sizes = (2..=mib / 512).map(|n| Mib(n * 512)).collect();
+    vm.can.dimm = now(Amount::Memory(Mib(1024)), Amount::Memory(Mib(mib)));
+    vm
 }
 
 /// CPU usage that has been the same for five seconds.
@@ -89,6 +121,7 @@ pub(crate) fn memory_need(mib: u64) -> Reading<MemoryNeed> {
         includes_cache: false,
         available: None,
         pressure: false,
+        out_of_memory: false,
     };
     Reading::known(need, NOW, Source::Guest)
 }

@@ -14,19 +14,35 @@ const SWAP_IN_BYTES: u64 = 4 << 20;
 /// Major faults per second beyond what starting a program costs.
 const MAJOR_FAULTS_PER_S: f64 = 200.0;
 
+/// Pages that programs had to reclaim themselves, beyond what a burst of file reading costs: 32 MiB.
+const DIRECT_RECLAIMS: u64 = 8192;
+
 /// The counters of shortage that a guest reported last.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shortage {
     last: Option<(Moment, GuestStats)>,
+    signs: Signs,
+}
+
+/// Signs of shortage between two statistics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Signs {
+    /// Something was waited for, or read back in.
+    pub(super) pressure: bool,
+    /// A program was killed.
+    pub(super) out_of_memory: bool,
 }
 
 impl Shortage {
     /// Whether the guest got short of memory between the previous statistics and these.
     ///
     /// Statistics that did not change since the last look tell nothing new: the answer stands until they do.
-    pub(super) fn look(&mut self, at: Moment, stats: &GuestStats) -> bool {
+    pub(super) fn look(&mut self, at: Moment, stats: &GuestStats) -> Signs {
+        if self.last.as_ref().is_some_and(|(then, _)| *then == at) {
+            return self.signs;
+        }
         let Some((then, before)) = self.last.replace((at, stats.clone())) else {
-            return false;
+            return self.signs;
         };
         let seconds = at.since(then).as_secs_f64();
         let rise = |now: Option<u64>, before: Option<u64>| match (now, before) {
@@ -34,10 +50,14 @@ impl Shortage {
             _ => 0,
         };
         let faults = rise(stats.major_faults, before.major_faults) as f64;
-        rise(stats.oom_kills, before.oom_kills) > 0
-            || rise(stats.alloc_stalls, before.alloc_stalls) > 0
-            || rise(stats.swap_in, before.swap_in) > SWAP_IN_BYTES
-            || (seconds > 0.0 && faults / seconds > MAJOR_FAULTS_PER_S)
+        self.signs = Signs {
+            out_of_memory: rise(stats.oom_kills, before.oom_kills) > 0,
+            pressure: rise(stats.alloc_stalls, before.alloc_stalls) > 0
+                || rise(stats.direct_reclaims, before.direct_reclaims) > DIRECT_RECLAIMS
+                || rise(stats.swap_in, before.swap_in) > SWAP_IN_BYTES
+                || (seconds > 0.0 && faults / seconds > MAJOR_FAULTS_PER_S),
+        };
+        self.signs
     }
 }
 
@@ -64,12 +84,13 @@ pub(super) fn need(
     let Some(available) = stats.available else {
         return Reading::unknown("the guest does not report its available memory");
     };
-    let pressure = shortage.look(at, stats);
+    let signs = shortage.look(at, stats);
     let need = MemoryNeed {
         need: has.saturating_sub(available),
         includes_cache: false,
         available: Some(available),
-        pressure,
+        pressure: signs.pressure || signs.out_of_memory,
+        out_of_memory: signs.out_of_memory,
     };
     // The statistics carry whole seconds; a reading is never from the future.
     Reading::known(need, at.min(now), Source::Guest)
@@ -84,9 +105,82 @@ pub(super) fn seen_from_outside(resident: &Reading<Mib>, why: String) -> Reading
                 includes_cache: true,
                 available: None,
                 pressure: false,
+                out_of_memory: false,
             };
             Reading::known(need, *at, *source)
         }
         Reading::Unknown(_) => Reading::Unknown(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment::from_millis(1_800_000_000_000);
+
+    fn stats(seconds: u64) -> GuestStats {
+        GuestStats {
+            last_update: Some(NOW + Duration::from_secs(seconds)),
+            total: Some(Mib(4000)),
+            free: Some(Mib(300)),
+            available: Some(Mib(1000)),
+            disk_caches: Some(Mib(900)),
+            swap_in: Some(0),
+            swap_out: Some(0),
+            major_faults: Some(10),
+            oom_kills: Some(0),
+            alloc_stalls: Some(0),
+            direct_reclaims: Some(0),
+        }
+    }
+
+    /// The need by statistics that `change` made of calm ones two seconds before.
+    fn after(change: impl FnOnce(&mut GuestStats)) -> MemoryNeed {
+        let mut shortage = Shortage::default();
+        need(Mib(4096), &stats(0), NOW, &mut shortage);
+        let mut later = stats(2);
+        change(&mut later);
+        let now = NOW + Duration::from_secs(2);
+        let seen = need(Mib(4096), &later, now, &mut shortage);
+        // A second look at the same statistics tells the same.
+        assert_eq!(need(Mib(4096), &later, now, &mut shortage), seen);
+        seen.value().unwrap().clone()
+    }
+
+    #[test]
+    fn page_cache_is_no_need_and_calm_is_no_shortage() {
+        let calm = after(|_| {});
+        assert_eq!(
+            (calm.need, calm.pressure, calm.out_of_memory),
+            (Mib(3096), false, false)
+        );
+    }
+
+    #[test]
+    fn every_sign_of_shortage_is_seen_and_an_oom_kill_is_the_worst() {
+        type Change = fn(&mut GuestStats);
+        let signs: [Change; 4] = [
+            |s| s.swap_in = Some(5 << 20),
+            |s| s.major_faults = Some(1000),
+            |s| s.alloc_stalls = Some(1),
+            |s| s.direct_reclaims = Some(20_000),
+        ];
+        for change in signs {
+            let seen = after(change);
+            assert!(seen.pressure && !seen.out_of_memory);
+        }
+        let killed = after(|s| s.oom_kills = Some(1));
+        assert!(killed.pressure && killed.out_of_memory);
+    }
+
+    #[test]
+    fn what_a_guest_does_not_report_is_unknown_and_no_sign() {
+        let silent = after(|s| (s.oom_kills, s.alloc_stalls, s.swap_in) = (None, None, None));
+        assert!(!silent.pressure);
+        let mut stale = stats(0);
+        stale.last_update = Some(NOW - Duration::from_secs(11));
+        let seen = need(Mib(4096), &stale, NOW, &mut Shortage::default());
+        assert!(matches!(seen, Reading::Unknown(why) if why.contains("silent for 11 s")));
     }
 }

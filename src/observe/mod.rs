@@ -6,14 +6,17 @@ mod files;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod guest;
+mod inspect;
 mod meter;
 mod observer;
 mod patient;
 mod snapshot;
 mod vm;
 
+pub use inspect::{Inspection, inspect};
 pub use observer::Observer;
+pub(crate) use patient::Patient;
 pub use snapshot::{
-    Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Pause, Power,
+    Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, Pause, Power,
     Snapshot, VmView,
 };

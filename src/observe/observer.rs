@@ -12,7 +12,7 @@ use crate::domain::{Cores, Mib, Moment, NodeName, Reading, Source, VmId};
 use crate::host::{CpuTimes, Memory};
 use crate::pve::process::QemuProcess;
 use crate::pve::qmp::{self, Answers};
-use crate::pve::{GuestResources, Layout, Limits, Pvesh, VmConfig};
+use crate::pve::{GuestResources, Layout, Limits, Pvesh, VmConfig, ladder};
 use crate::record::VmRef;
 
 use super::files::{Files, Listed, Listing};
@@ -33,6 +33,8 @@ pub struct Observer {
     layout: Layout,
     node: NodeName,
     began: Instant,
+    /// Address bits of the node's CPUs: they bound what modules can add.
+    host_bits: Option<u32>,
     files: Patient<Files, Listing>,
     /// The VMs as /etc/pve had them when it last answered.
     listed: BTreeMap<VmId, Listed>,
@@ -49,6 +51,7 @@ impl Observer {
     pub fn new(layout: Layout, node: NodeName) -> Self {
         Self {
             began: Instant::now(),
+            host_bits: ladder::host_address_bits(&layout).ok(),
             files: Patient::new(Files::new(layout.clone())),
             listed: BTreeMap::new(),
             watched: BTreeMap::new(),
@@ -123,19 +126,27 @@ impl Observer {
         self.ask_monitors(&processes).await;
         self.take_fallback().await;
         let now = Moment::now();
+        let host = self.host(now);
         let look = Look {
             layout: &self.layout,
             at: self.began.elapsed(),
             now,
+            host_bits: self.host_bits,
+            host_cpus: host.cpus.floor(),
         };
         let mut vms = BTreeMap::new();
         for (vm, listed) in &chosen {
             let mut view = match (&listed.config, own.get(vm), processes.get(vm)) {
-                (Ok(_), Some(config), Some(Ok(process))) => self
-                    .watched
-                    .entry(*vm)
-                    .or_default()
-                    .view(look, *vm, &listed.owner, config, process.as_ref()),
+                (Ok(_), Some(config), Some(Ok(process))) => {
+                    self.watched.entry(*vm).or_default().view(
+                        look,
+                        *vm,
+                        &listed.owner,
+                        config,
+                        process.as_ref(),
+                        most(settings, *vm, config),
+                    )
+                }
                 (Ok(config), _, Some(Err(why))) => unknown_power(*vm, listed, config, why.clone()),
                 (Ok(config), _, _) => unknown_power(
                     *vm,
@@ -159,7 +170,7 @@ impl Observer {
                 quorate,
                 pause: None,
             },
-            host: self.host(now),
+            host,
             vms,
         }
     }
@@ -312,6 +323,14 @@ impl Observer {
             memory_total,
             memory_available,
         }
+    }
+}
+
+/// The most that the admin lets a VM have; nothing where its settings cannot be used.
+fn most(settings: &Settings, vm: VmId, config: &VmConfig) -> (Cores, Mib) {
+    match settings.of(vm, &config.tags) {
+        Selection::Managed(own) => (own.cpu.max, own.memory.max),
+        Selection::No | Selection::Unusable(_) => (Cores::ZERO, Mib::ZERO),
     }
 }
 

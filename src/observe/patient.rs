@@ -8,23 +8,32 @@ use tokio::task::JoinHandle;
 ///
 /// While a read hangs, the worker hangs with it and nothing new is started: one stuck thread, never two.
 #[derive(Debug)]
-pub(super) struct Patient<W, R> {
+pub(crate) struct Patient<W, R> {
     idle: Option<W>,
     busy: Option<JoinHandle<(W, R)>>,
 }
 
 impl<W: Send + 'static, R: Send + 'static> Patient<W, R> {
-    pub(super) fn new(worker: W) -> Self {
+    pub(crate) fn new(worker: W) -> Self {
         Self {
             idle: Some(worker),
             busy: None,
         }
     }
 
+    /// Whether the next work is begun at once, and not left aside for the result of one that ended late.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle.is_some()
+    }
+
     /// The result of `work`, or `None` if it did not end within `limit`.
     ///
     /// Work that ends later gives its result to the next call, which then starts none of its own.
-    pub(super) async fn read(&mut self, limit: Duration, work: fn(&mut W) -> R) -> Option<R> {
+    pub(crate) async fn read(
+        &mut self,
+        limit: Duration,
+        work: impl FnOnce(&mut W) -> R + Send + 'static,
+    ) -> Option<R> {
         if let Some(mut worker) = self.idle.take() {
             self.busy = Some(tokio::task::spawn_blocking(move || {
                 let result = work(&mut worker);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Cores, Mib, Moment, NodeName, Percent, Reading, VmId, VmName};
+use crate::domain::{Capabilities, Cores, Mib, Moment, NodeName, Percent, Reading, VmId, VmName};
 
 /// Everything that was observed in one tick.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +44,21 @@ pub struct Pause {
     /// Whether it holds for all nodes of the cluster.
     #[serde(default)]
     pub cluster: bool,
+}
+
+/// Why the cluster wants a VM of this node left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Hold {
+    /// High availability is doing something with it, or waits for an admin.
+    Ha {
+        /// PVE's word for what.
+        state: String,
+    },
+    /// The agents have not handed it over to this node in full.
+    HandOver {
+        /// What is missing.
+        why: String,
+    },
 }
 
 /// The node's own CPU and memory.
@@ -94,6 +109,8 @@ pub struct VmView {
     pub uptime: Reading<Duration>,
     /// Why the configuration could not be understood, if so; nothing may be changed then.
     pub unreadable: Option<String>,
+    /// What each of its levers can do.
+    pub can: Capabilities,
     /// Its CPU.
     pub cpu: CpuView,
     /// Its memory.
@@ -102,6 +119,8 @@ pub struct VmView {
     pub changing: bool,
     /// Options whose value waits for a power cycle, by name.
     pub pending: Vec<String>,
+    /// Why the cluster wants it left alone, if so.
+    pub hold: Option<Hold>,
 }
 
 /// A VM's CPU: what it could have, what it has, what it uses.
@@ -111,10 +130,10 @@ pub struct CpuView {
     pub ceiling: u32,
     /// vCPUs according to the active configuration.
     pub configured: u32,
-    /// vCPUs that QEMU runs.
+    /// vCPUs that QEMU has.
     pub vcpus: Reading<u32>,
-    /// Whether the running VM was started with CPU hotplug.
-    pub hotplug: bool,
+    /// Those among them on which the guest has never run: it did not bring them online.
+    pub idle: u32,
     /// The quota of its control group; `None` is no limit.
     pub limit: Reading<Option<Cores>>,
     /// What it used since the previous tick.
@@ -141,8 +160,6 @@ pub struct MemoryView {
     pub configured: Mib,
     /// Memory that QEMU really gives the guest at most, plugged modules included.
     pub ceiling: Reading<Mib>,
-    /// Whether the running VM was started with memory hotplug.
-    pub hotplug: bool,
     /// The balloon.
     pub balloon: Balloon,
     /// Memory of the node that the VM occupies, file cache of the host excluded.
@@ -173,6 +190,8 @@ pub struct MemoryNeed {
     pub includes_cache: bool,
     /// Memory that the guest could still hand out, where it tells.
     pub available: Option<Mib>,
-    /// Swap-in, major faults or failed allocations since the previous statistics: the guest is short now.
+    /// Swap-in, major faults or allocations that had to wait since the previous statistics: nothing may be taken away.
     pub pressure: bool,
+    /// The guest killed a program for want of memory since the previous statistics.
+    pub out_of_memory: bool,
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{Cores, Mib, Moment, NodeName, Percent, Reading, Source, VmId};
+use crate::domain::{Capabilities, Cores, Mib, Moment, NodeName, Percent, Reading, Source, VmId};
 use crate::pve::process::{QemuProcess, VcpuThread};
 use crate::pve::qmp::{Answers, MemorySize};
 use crate::pve::scope::Scope;
-use crate::pve::{GuestResources, Hotplug, Layout, VmConfig};
+use crate::pve::{GuestResources, Layout, Running, VmConfig, Wish, capabilities};
 
 use super::guest::{self, Shortage};
 use super::meter::{Counters, CpuMeter};
@@ -36,7 +36,14 @@ pub(super) struct Look<'a> {
     /// Since the observer began, by a clock that never goes back.
     pub(super) at: Duration,
     pub(super) now: Moment,
+    /// Address bits of the node's CPUs, where they are known.
+    pub(super) host_bits: Option<u32>,
+    /// Logical CPUs of the node.
+    pub(super) host_cpus: u32,
 }
+
+/// vCPU threads of a guest that has run for less than this may not have had their turn yet.
+const BOOT: Duration = Duration::from_secs(60);
 
 impl Watched {
     /// Samples the counters that rise between ticks. A scope that is gone belongs to a VM that stopped.
@@ -128,6 +135,7 @@ impl Watched {
         owner: &NodeName,
         config: &Arc<VmConfig>,
         process: Option<&QemuProcess>,
+        most: (Cores, Mib),
     ) -> VmView {
         let mut view = VmView::from_config(vm, owner, config);
         let Some(process) = process else {
@@ -149,8 +157,37 @@ impl Watched {
             Err(e) => Reading::unknown(e.to_string()),
         };
         self.fill_cpu(look, vm, process, scope_error, &mut view.cpu);
+        if view.uptime.get().is_none_or(|uptime| uptime < BOOT) {
+            view.cpu.idle = 0;
+        }
         self.fill_memory(look, vm, &mut view.memory);
+        view.can = self.can(look, config, view.cpu.vcpus.get(), most);
         view
+    }
+
+    fn can(
+        &self,
+        look: Look<'_>,
+        config: &VmConfig,
+        vcpus: Option<u32>,
+        most: (Cores, Mib),
+    ) -> Capabilities {
+        let answers = self.answers().map(|(_, answers)| answers);
+        let running = Running {
+            answers: answers
+                .as_ref()
+                .map(|answers| *answers)
+                .map_err(String::as_str),
+            vcpus,
+            now: look.now,
+            host_bits: look.host_bits,
+        };
+        let wish = Wish {
+            cpu: most.0,
+            memory: most.1,
+            host_cpus: look.host_cpus,
+        };
+        capabilities(config, Some(running), wish)
     }
 
     fn power(&self) -> Power {
@@ -178,6 +215,10 @@ impl Watched {
         cpu: &mut CpuView,
     ) {
         let threads = process.vcpu_threads().unwrap_or_default();
+        cpu.idle = threads
+            .iter()
+            .filter(|thread| thread.time.is_zero())
+            .count() as u32;
         cpu.vcpus = match (threads.len() as u32, self.answers()) {
             // QEMU names its vCPU threads; counting them needs no question to its monitor.
             (n @ 1.., _) => Reading::known(n, look.now, Source::Proc),
@@ -315,18 +356,18 @@ impl VmView {
             lock: config.lock.clone(),
             uptime: Reading::unknown(unknown),
             unreadable: config.problems.first().cloned(),
+            can: Capabilities::none(unknown),
             cpu: CpuView {
                 ceiling: config.max_vcpus(),
                 configured: config.plugged_vcpus(),
                 vcpus: Reading::unknown(unknown),
-                hotplug: config.hotplug.contains(&Hotplug::Cpu),
+                idle: 0,
                 limit: Reading::unknown(unknown),
                 usage: Reading::unknown(unknown),
             },
             memory: MemoryView {
                 configured: config.memory,
                 ceiling: Reading::unknown(unknown),
-                hotplug: config.hotplug.contains(&Hotplug::Memory),
                 balloon: Balloon {
                     device: config.has_balloon(),
                     configured: config.balloon,
@@ -338,6 +379,7 @@ impl VmView {
             },
             changing: false,
             pending: config.pending.clone(),
+            hold: None,
         }
     }
 }

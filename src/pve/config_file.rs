@@ -44,6 +44,18 @@ pub enum Hugepages {
     Gib1,
 }
 
+/// How many bits of physical address a VM's CPU has (`cpu`): they bound its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddressBits {
+    /// As many as the node has, 40 at most.
+    #[default]
+    Common,
+    /// As many as the node has.
+    Host,
+    /// So many.
+    Exactly(u32),
+}
+
 /// What a VM's configuration file says. Values are those of the running VM, not of `[PENDING]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VmConfig {
@@ -77,6 +89,10 @@ pub struct VmConfig {
     pub machine: Option<String>,
     /// Whether a directory is shared with it through virtiofs; that rules out memory hotplug.
     pub virtiofs: bool,
+    /// Whether a device of the node is passed through to it; QEMU then pins all its memory.
+    pub passthrough: bool,
+    /// How far its CPU can address memory.
+    pub address_bits: AddressBits,
     /// Whether the guest agent is enabled.
     pub agent: bool,
     /// Its tags, in lower case, each once, sorted.
@@ -110,6 +126,8 @@ impl Default for VmConfig {
             ostype: "other".to_owned(),
             machine: None,
             virtiofs: false,
+            passthrough: false,
+            address_bits: AddressBits::Common,
             agent: false,
             tags: Vec::new(),
             lock: None,
@@ -198,6 +216,7 @@ impl VmConfig {
             "numa" => self.numa = value::boolean(text)?,
             "hugepages" => self.hugepages = Some(value::hugepages(text)?),
             "ostype" => self.ostype = value::word(text)?,
+            "cpu" => self.address_bits = value::address_bits(text)?,
             "machine" => self.machine = Some(value::machine(text)?),
             "agent" => self.agent = value::agent(text)?,
             "tags" => self.tags = value::tags(text)?,
@@ -205,6 +224,7 @@ impl VmConfig {
             "template" => self.template = value::boolean(text)?,
             _ if numbered(key, "numa") => self.custom_numa = true,
             _ if numbered(key, "virtiofs") => self.virtiofs = true,
+            _ if numbered(key, "hostpci") => self.passthrough = true,
             _ => {}
         }
         Ok(())
@@ -218,6 +238,11 @@ impl VmConfig {
     /// vCPUs plugged according to the configuration.
     pub fn plugged_vcpus(&self) -> u32 {
         self.vcpus.unwrap_or_else(|| self.max_vcpus())
+    }
+
+    /// Whether the guest is a Windows of any age (`ostype` wxp, w2k, wvista, win7 to win11).
+    pub fn is_windows(&self) -> bool {
+        self.ostype.starts_with('w')
     }
 
     /// Whether the VM has a balloon device.

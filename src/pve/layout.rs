@@ -146,6 +146,11 @@ impl Layout {
         self.at("var/lib/vm-autoscale")
     }
 
+    /// The order to change nothing on this node, while there is one. On disk, since it survives a reboot.
+    pub fn pause_file(&self) -> PathBuf {
+        self.at("var/lib/vm-autoscale/pause.json")
+    }
+
     /// The directory of lock files.
     pub fn lock_dir(&self) -> PathBuf {
         self.at("var/lock")

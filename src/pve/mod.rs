@@ -2,9 +2,12 @@
 //!
 //! Knows Proxmox. Never decides.
 
+pub mod capability;
 pub mod command;
 pub mod config_file;
 pub mod error;
+pub mod health;
+pub mod ladder;
 pub mod layout;
 pub mod pmxcfs;
 pub mod process;
@@ -14,8 +17,10 @@ pub mod qmp;
 pub mod scope;
 pub mod vmlist;
 
-pub use config_file::{Hotplug, Hugepages, VmConfig};
+pub use capability::{Running, Wish, capabilities};
+pub use config_file::{AddressBits, Hotplug, Hugepages, VmConfig};
 pub use error::{Cause, CommandError};
+pub use ladder::Ladder;
 pub use layout::Layout;
 pub use pmxcfs::PmxcfsError;
 pub use process::{QemuProcess, VcpuThread};

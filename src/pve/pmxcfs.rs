@@ -129,8 +129,16 @@ pub fn read_vm_config(
     node: &NodeName,
     vm: VmId,
 ) -> Result<Option<String>, PmxcfsError> {
-    let path = layout.vm_config(node, vm);
-    let text = look_again(|| read_text(&path), pause)?;
+    read_settled(layout, &layout.vm_config(node, vm))
+}
+
+/// Reads a file that others may replace meanwhile; `None` when it is not there, which counts only when it lasts.
+/// Blocks meanwhile: not for an async worker.
+///
+/// # Errors
+/// When the file cannot be read, or /etc/pve is not mounted.
+pub fn read_settled(layout: &Layout, path: &Path) -> Result<Option<String>, PmxcfsError> {
+    let text = look_again(|| read_text(path), pause)?;
     if text.is_none() {
         check_mounted(layout)?;
     }
@@ -224,6 +232,21 @@ pub fn replace(layout: &Layout, path: &Path, bytes: &[u8]) -> Result<(), PmxcfsE
             error,
         }
     })
+}
+
+/// Removes the file of ours at `path`; it is no error if it is gone already.
+///
+/// # Errors
+/// When /etc/pve is not mounted, or refuses (no quorum).
+pub fn remove(layout: &Layout, path: &Path) -> Result<(), PmxcfsError> {
+    check_mounted(layout)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(PmxcfsError::Write {
+            path: path.to_owned(),
+            error,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A name that no other writer uses: PVE's own form (File.pm: file_set_contents), and a number for this process's own

@@ -103,7 +103,25 @@ impl Pvesh {
             "--output-format",
             "json",
         ];
-        let args: Vec<String> = args.map(str::to_owned).into();
+        self.get(&args).await
+    }
+
+    /// The version of Proxmox VE: `pvesh get /version`.
+    ///
+    /// # Errors
+    /// When the command fails, or prints something else than a version.
+    pub async fn version(&self) -> Result<String, CommandError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: String,
+        }
+        let args = ["get", "/version", "--output-format", "json"];
+        let version: Version = self.get(&args).await?;
+        Ok(sanitize(&version.version, 40))
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, args: &[&str]) -> Result<T, CommandError> {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let done = check(command::run(&self.program, &args, self.limits.read).await)?;
         serde_json::from_str(&done.stdout).map_err(|error| {
             let why = sanitize(&error.to_string(), 200);

@@ -145,7 +145,7 @@ impl Event {
     pub fn severity(&self) -> Severity {
         match &self.kind {
             EventKind::Changed(done) => match done.outcome {
-                Outcome::Applied => Severity::Info,
+                Outcome::Applied | Outcome::Withheld(_) => Severity::Info,
                 Outcome::Partial(_) | Outcome::Pending(_) | Outcome::Refused(_) => {
                     Severity::Warning
                 }

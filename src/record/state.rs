@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::Done;
 use crate::decide::{Plan, Reason, Verdict};
-use crate::domain::{Amount, Cores, Lever, Mib, Moment, NodeName, Reading, Resource, VmId, VmName};
+use crate::domain::{
+    Amount, Capabilities, Cores, Lever, Mib, Moment, NodeName, Reading, Resource, VmId, VmName,
+};
 use crate::observe::{Pause, Snapshot};
 
 /// The version of the file's form.
@@ -77,6 +79,8 @@ pub struct VmState {
     pub managed: bool,
     /// Options whose value waits for a power cycle.
     pub pending: Vec<String>,
+    /// What each of its levers can do.
+    pub can: Capabilities,
     /// Its CPU, in cores.
     pub cpu: ResourceState,
     /// Its memory, in mebibytes.
@@ -96,6 +100,10 @@ pub struct ResourceState {
     pub allocation: Reading<Amount>,
     /// The lever that would move it.
     pub lever: Option<Lever>,
+    /// The least that it may be given.
+    pub min: Option<Amount>,
+    /// The most that it may be given before a power cycle.
+    pub max: Option<Amount>,
     /// What the policy asked for.
     pub wanted: Option<Amount>,
     /// What is being reached now.
@@ -131,6 +139,11 @@ impl State {
                 node: view.owner.clone(),
                 managed: true,
                 pending: view.pending.clone(),
+                can: Capabilities {
+                    // A hundred sizes tell a reader less than the limits do.
+                    sizes: Vec::new(),
+                    ..view.can.clone()
+                },
                 cpu: ResourceState::new(cpu, last(view.id, Resource::Cpu)),
                 memory: ResourceState::new(memory, last(view.id, Resource::Memory)),
             });
@@ -188,6 +201,8 @@ struct Written {
     need: Option<f64>,
     allocation: Option<f64>,
     lever: Option<Lever>,
+    min: Option<f64>,
+    max: Option<f64>,
     wanted: Option<f64>,
     target: Option<f64>,
     recommended: Option<f64>,
@@ -228,6 +243,8 @@ impl From<ResourceState> for Written {
             need: state.need.get().map(Amount::value),
             allocation: state.allocation.get().map(Amount::value),
             lever: state.lever,
+            min: state.min.map(Amount::value),
+            max: state.max.map(Amount::value),
             wanted: state.wanted.map(Amount::value),
             target: state.target.map(Amount::value),
             recommended: state.recommended.map(Amount::value),
@@ -255,6 +272,8 @@ impl From<Written> for ResourceState {
             need: written.readings.need,
             allocation: written.readings.allocation,
             lever: written.lever,
+            min: written.min.map(|value| resource.amount(value)),
+            max: written.max.map(|value| resource.amount(value)),
             wanted: written.wanted.map(|value| resource.amount(value)),
             target: written.target.map(|value| resource.amount(value)),
             recommended: written.recommended.map(|value| resource.amount(value)),
@@ -272,6 +291,8 @@ impl ResourceState {
             need: verdict.need.clone(),
             allocation: verdict.allocation.clone(),
             lever: verdict.lever,
+            min: verdict.min,
+            max: verdict.max,
             wanted: verdict.wanted,
             target: verdict.target,
             recommended: verdict.recommended,

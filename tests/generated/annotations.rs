@@ -1,4 +1,4 @@
-//! The annotated example as the one place where each key is explained: its comments, by key.
+//! The annotated examples as the one place where each key is explained: its comments, by key.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,8 +7,10 @@ use vm_autoscale::config::known_keys;
 
 /// What the example's comments say about each key. A key without a comment of its own shares the one of the key
 /// before it, as `max` does that of `min`; a section without one has none.
-pub(crate) fn of_the_example() -> BTreeMap<String, Vec<String>> {
-    let text = fs::read_to_string("examples/config.yaml").unwrap();
+pub(crate) fn of_the_examples() -> BTreeMap<String, Vec<String>> {
+    let text: String = ["examples/config.yaml", "examples/notify.yaml"]
+        .map(|file| fs::read_to_string(file).unwrap())
+        .concat();
     let mut described = BTreeMap::new();
     let mut parents: Vec<(usize, String)> = Vec::new();
     let mut comment: Vec<String> = Vec::new();

@@ -12,7 +12,7 @@ use crate::roff::{bold, escape, fill};
 
 /// The page.
 pub(crate) fn page() -> String {
-    let described = annotations::of_the_example();
+    let described = annotations::of_the_examples();
     let built_in = built_in();
     let mut keys = String::new();
     for (key, known) in known_keys() {

@@ -78,13 +78,20 @@ fn the_copyright_file_names_every_crate_in_the_binary() {
 
 #[test]
 fn every_key_is_described_in_the_annotated_example() {
-    let described = annotations::of_the_example();
-    for key in vm_autoscale::config::known_keys().keys() {
+    let described = annotations::of_the_examples();
+    let silent = |key: &&String| {
+        // Where a secret may stand instead is said once, at the head of examples/notify.yaml.
+        if key.ends_with(".file") || key.ends_with(".credential") {
+            return false;
+        }
         let key = key.replacen("vms.VMID.", "profiles.NAME.", 1);
         let key = key.replacen("profiles.NAME.profile", "vms.VMID.profile", 1);
-        assert!(
-            described.contains_key(&key),
-            "examples/config.yaml says nothing about {key}"
-        );
-    }
+        !described.contains_key(&key)
+    };
+    let known = vm_autoscale::config::known_keys();
+    let silent: Vec<&String> = known.keys().filter(silent).collect();
+    assert!(
+        silent.is_empty(),
+        "the examples say nothing about {silent:?}"
+    );
 }

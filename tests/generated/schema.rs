@@ -83,7 +83,7 @@ fn described(key: &str, known: &Known) -> Value {
         Form::Value(form) => value(form),
     };
     let in_profile = key.replacen("vms.VMID.", "profiles.NAME.", 1);
-    let all = annotations::of_the_example();
+    let all = annotations::of_the_examples();
     let explained = all.get(key).or(all.get(&in_profile));
     let mut text: Vec<String> = explained.cloned().unwrap_or_default();
     if known.form != Form::Section {
@@ -100,6 +100,8 @@ fn described(key: &str, known: &Known) -> Value {
 
 fn value(form: &ValueForm) -> Value {
     match form {
+        // YAML turns these two words into a boolean before a schema sees them.
+        ValueForm::Words(words) if *words == ["false", "true"] => json!({"type": "boolean"}),
         ValueForm::Words(words) => json!({"enum": words}),
         ValueForm::Number => json!({"type": "number"}),
         ValueForm::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),

@@ -1,7 +1,7 @@
 # Shared by the scripts in this directory: fresh Debian roots, a booted systemd in them, and stories to tell.
 #
 # A story is a function whose name begins with "it_" and reads as a sentence about the package. `tell_stories` runs each
-# in a fresh root; a story fails when one of its commands does.
+# in a fresh root; a story fails when one of its commands does, and is skipped when it calls `skip`.
 #
 # Needs root, and what tests/package/run puts into place: $DEB, $OLD_DEB, $PVE_SIM, $ROOTS, $SUITE.
 # shellcheck shell=bash
@@ -130,6 +130,12 @@ gone() {
 
 # --- Stories.
 
+# Ends a story that cannot be told here, with the reason.
+skip() {
+  echo "$1"
+  exit 77
+}
+
 tell_stories() {
   local passed=0 failed=0 story code
   trap 'close_root; rm -rf "$work"' EXIT
@@ -143,6 +149,8 @@ tell_stories() {
     if [ $code = 0 ]; then
       passed=$((passed + 1))
       echo "ok    $SUITE: ${story//_/ }"
+    elif [ $code = 77 ]; then
+      echo "skip  $SUITE: ${story//_/ }: $(tail -n 1 "$work/story.log")"
     else
       failed=$((failed + 1))
       echo "FAIL  $SUITE: ${story//_/ }"

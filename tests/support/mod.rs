@@ -32,6 +32,7 @@ pub(crate) mod scenario;
 #[path = "../pve_sim/node/truth.rs"]
 pub(crate) mod truth;
 
+pub(crate) mod guest;
 mod monitor;
 mod process;
 mod vm;
@@ -60,12 +61,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Waits until `is_so`, and fails the test if that does not happen.
 #[track_caller]
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, is_so);
+}
+
+/// The same, with another patience.
+#[track_caller]
+pub(crate) fn eventually_within(patience: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + patience;
     while !is_so() {
         assert!(
             Instant::now() < until,
-            "did not happen within {PATIENCE:?}: {what}"
+            "did not happen within {patience:?}: {what}"
         );
         pause(LOOK_AGAIN);
     }

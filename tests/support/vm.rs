@@ -131,6 +131,12 @@ impl Vm {
         self
     }
 
+    /// A real QEMU with a real Linux, in software emulation.
+    pub(crate) fn real(mut self, turn: &super::guest::Turn) -> Self {
+        self.spec.real = Some(turn.spec.clone());
+        self.set("kvm", 0)
+    }
+
     /// It does not run.
     pub(crate) fn stopped(mut self) -> Self {
         self.spec.running = false;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Hotplug, Hugepages};
+use super::{AddressBits, Hotplug, Hugepages};
 use crate::domain::{Cores, Mib, sanitize};
 
 /// What `hotplug` means when absent, and what `hotplug: 1` stands for: neither vCPUs nor memory
@@ -122,6 +122,29 @@ pub(super) fn machine(text: &str) -> Result<String, &'static str> {
     default_property(text, "type")
         .map(|machine| sanitize(machine, 60))
         .ok_or("expected a machine type")
+}
+
+/// `cpu`: `phys-bits` decides, or else whether the model is the node's own (Memory.pm: get_max_mem).
+pub(super) fn address_bits(text: &str) -> Result<AddressBits, &'static str> {
+    let named = |key: &str| {
+        let pairs = text.split(',').filter_map(|part| part.split_once('='));
+        pairs
+            .filter(|(name, _)| name.trim() == key)
+            .map(|(_, value)| value.trim())
+            .next_back()
+    };
+    match named("phys-bits") {
+        Some("host") => Ok(AddressBits::Host),
+        Some(bits) => integer(bits)
+            .and_then(|bits| u32::try_from(bits).ok())
+            .filter(|bits| (8..=64).contains(bits))
+            .map(AddressBits::Exactly)
+            .ok_or("expected phys-bits to be host, or a number from 8 to 64"),
+        None => Ok(match default_property(text, "cputype") {
+            Some("host" | "max") => AddressBits::Host,
+            _ => AddressBits::Common,
+        }),
+    }
 }
 
 /// Whether `agent` is enabled: `1`, `enabled=1`, with or without further properties.

@@ -5,7 +5,7 @@
 //! MemTotal, 60 MiB are the idle system's own, and MemAvailable is MemFree less the kernel's reserve of 74 MiB.
 
 use super::load::Demand;
-use super::machine::{GuestStatistics, MIB, Machine, Wish};
+use super::machine::{BOOT_S, GuestStatistics, MIB, Machine, Wish};
 use super::scenario::GuestSpec;
 
 /// Pages are 4 KiB.
@@ -312,7 +312,10 @@ impl Guest {
 
 fn set_online(machine: &mut Machine, id: &str) {
     for vcpu in &mut machine.vcpus {
-        vcpu.online |= vcpu.id.as_deref() == Some(id);
+        if vcpu.id.as_deref() == Some(id) {
+            vcpu.online = true;
+            vcpu.used_s = vcpu.used_s.max(BOOT_S);
+        }
     }
     for module in &mut machine.modules {
         module.online |= module.id == id;

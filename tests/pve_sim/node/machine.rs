@@ -7,6 +7,8 @@ use anyhow::{Result, bail};
 
 /// A mebibyte.
 pub(crate) const MIB: u64 = 1024 * 1024;
+/// CPU time that a guest takes to bring a vCPU online. A vCPU that it ignores uses none at all.
+pub(crate) const BOOT_S: f64 = 0.05;
 /// Where the memory modules begin in the guest's address space, as recorded.
 const MODULES_AT: u64 = 4 << 30;
 
@@ -175,7 +177,7 @@ impl Machine {
             index,
             tid,
             online,
-            used_s: 0.0,
+            used_s: if online { BOOT_S } else { 0.0 },
         });
     }
 

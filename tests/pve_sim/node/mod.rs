@@ -17,6 +17,7 @@ mod machine;
 mod monitor;
 mod pmxcfs;
 mod qmp;
+mod real;
 mod report;
 pub(crate) mod scenario;
 mod start;

@@ -106,6 +106,20 @@ pub(crate) struct VmSpec {
     pub(crate) guest: GuestSpec,
     /// How its QEMU answers.
     pub(crate) monitor: MonitorState,
+    /// A real QEMU and Linux in place of the model; `load`, `guest` and `monitor` mean nothing then.
+    pub(crate) real: Option<RealSpec>,
+}
+
+/// What a real guest is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RealSpec {
+    /// The kernel.
+    pub(crate) kernel: PathBuf,
+    /// Its initial file system.
+    pub(crate) initrd: PathBuf,
+    /// A disk that it may read.
+    pub(crate) disk: PathBuf,
 }
 
 impl Default for VmSpec {
@@ -118,6 +132,7 @@ impl Default for VmSpec {
             load: Load::default(),
             guest: GuestSpec::default(),
             monitor: MonitorState::Answers,
+            real: None,
         }
     }
 }

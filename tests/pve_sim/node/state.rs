@@ -17,6 +17,7 @@ use super::host::{Host, VERSION, arcstats, cpuinfo};
 use super::layout::Layout;
 use super::machine::{Config, MIB};
 use super::pmxcfs::{self, Registry};
+use super::real::RealVm;
 use super::scenario::{MonitorState, Scenario};
 use super::vm::{Habits, Vm};
 use crate::vmconf::VmConfig;
@@ -35,6 +36,8 @@ pub(crate) struct Node {
     pub(crate) scenario: Scenario,
     pub(crate) habits: BTreeMap<u32, Habits>,
     pub(crate) vms: BTreeMap<u32, Vm>,
+    /// VMs that are a real QEMU.
+    pub(crate) real: BTreeMap<u32, RealVm>,
     pub(crate) quorate: bool,
     pub(crate) writable: bool,
     pub(crate) commands: u64,
@@ -54,6 +57,7 @@ impl Node {
         let mut node = Self {
             habits: BTreeMap::new(),
             vms: BTreeMap::new(),
+            real: BTreeMap::new(),
             quorate: true,
             writable: true,
             commands: 0,
@@ -135,10 +139,21 @@ impl Node {
 
     /// Starts QEMU for a VM that does not run, `age` seconds after its guest's boot.
     pub(crate) fn start(&mut self, id: u32, age: f64) -> Result<()> {
-        if self.vms.contains_key(&id) {
+        if self.vms.contains_key(&id) || self.real.contains_key(&id) {
             bail!("VM {id} already running");
         }
         let config = self.config(id)?;
+        let spec = self
+            .scenario
+            .vms
+            .get(&id)
+            .and_then(|spec| spec.real.as_ref());
+        if let Some(spec) = spec {
+            let at = (self.scenario.node.cpus, UP_ALREADY + self.now(), age);
+            let vm = RealVm::start(&self.layout, id, &config, spec, at)?;
+            self.real.insert(id, vm);
+            return Ok(());
+        }
         let habits = self.habits.entry(id).or_default().clone();
         let pid = self.next_pid;
         self.next_pid += PIDS_PER_VM;
@@ -159,11 +174,15 @@ impl Node {
         if let Some(vm) = self.vms.remove(&id) {
             files::vanish(&self.layout, &vm);
         }
+        if let Some(vm) = self.real.remove(&id) {
+            vm.stop(&self.layout);
+        }
     }
 
     /// All of it, when the node goes down.
     pub(crate) fn shut_down(&mut self) {
-        for id in self.vms.keys().copied().collect::<Vec<_>>() {
+        let running = self.vms.keys().chain(self.real.keys());
+        for id in running.copied().collect::<Vec<_>>() {
             self.stop(id);
         }
     }
@@ -222,11 +241,14 @@ impl Node {
             vm.guest.report(&mut vm.machine, now, unix_s);
         }
         let used: f64 = shares.iter().sum();
+        let used = used + self.real.values().map(|vm| vm.cpu_used).sum::<f64>();
         let wanted: f64 = claims
             .iter()
             .map(|claim| claim.runnable.min(claim.limit.unwrap_or(f64::INFINITY)))
             .sum();
-        self.host.vm_kib = self.vms.values().map(|vm| vm.resident() / 1024).sum();
+        let modelled: u64 = self.vms.values().map(|vm| vm.resident() / 1024).sum();
+        let real: u64 = self.real.values().map(|vm| vm.resident / 1024).sum();
+        self.host.vm_kib = modelled + real;
         self.host.advance(node, used, wanted, dt);
     }
 
@@ -264,6 +286,16 @@ impl Node {
         for vm in self.vms.values() {
             files::refresh(layout, vm, -UP_ALREADY)?;
         }
+        // One that has ended by itself is a VM that stopped.
+        let up = UP_ALREADY + self.at;
+        let ended =
+            |(id, vm): (&u32, &mut RealVm)| vm.refresh(&self.layout, up).is_err().then_some(*id);
+        for id in self.real.iter_mut().filter_map(ended).collect::<Vec<_>>() {
+            if let Some(vm) = self.real.remove(&id) {
+                vm.stop(&self.layout);
+            }
+        }
+        let layout = &self.layout;
         let spec = &self.scenario.node;
         let boot = self.began_unix_s.saturating_sub(UP_ALREADY as u64);
         layout.replace("proc/stat", &self.host.stat(spec, boot))?;

@@ -1,0 +1,222 @@
+//! Stories with a real QEMU and a real Linux, in software emulation: what the agent does shows in the guest's own /proc.
+//!
+//! Skipped, with a line that says so, where QEMU or a kernel is missing; `.ci/run` installs both.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::guest::{Serial, turn};
+use support::{Daemon, Node, Vm, eventually_within};
+
+/// Software emulation is slow, and the machine may be busy.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(240);
+
+#[track_caller]
+fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, is_so);
+}
+
+fn config(more: &str) -> String {
+    format!(
+        "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {{up: 1s, down: 3s}}\n    memory: {{min: 512MiB}}\n{more}"
+    )
+}
+
+/// A running node with one real VM that has booted, and its serial line.
+fn booted(vm: Vm) -> (Node, Serial) {
+    let node = Node::with([vm]);
+    // The commands wait as long as PVE's do: so does the guest.
+    node.speed(1.0);
+    let serial = Serial::of(&node.path("run/qemu-server/101.serial0"));
+    (node, serial)
+}
+
+fn told(daemon: &Daemon, resource: &str) -> Value {
+    let state = daemon.state().unwrap_or_default();
+    state["vms"][0][resource].clone()
+}
+
+/// What the guest needs, as the agent knows it, in MiB.
+fn need(daemon: &Daemon) -> Option<f64> {
+    told(daemon, "memory")["need"]["known"]["value"]["memory"].as_f64()
+}
+
+/// What QEMU leaves the guest, in MiB.
+fn actual(node: &Node) -> u64 {
+    let balloon = node.monitor(101).get("query-balloon", json!({}));
+    balloon["actual"].as_u64().unwrap() >> 20
+}
+
+#[test]
+fn vcpus_come_and_go_in_the_guests_own_proc() {
+    let Some(turn) = turn("vcpus_come_and_go_in_the_guests_own_proc") else {
+        return;
+    };
+    let (node, mut guest) = booted(
+        Vm::new(101)
+            .cores(4)
+            .vcpus(1)
+            .memory(1024)
+            .balloon(1024)
+            .real(&turn),
+    );
+    // Low thresholds: on a busy machine an emulated guest gets few of the cycles that it wants.
+    node.write_config(&config(
+        "    policy: threshold\n    cpu: {high: 15%, low: 5%}\n",
+    ));
+    let daemon = node.daemon();
+    assert_eq!(guest.cpus(), 1);
+    guest.run("for i in 1 2 3 4; do while :; do :; done & done");
+    eventually("the guest runs on more CPUs", || guest.cpus() >= 3);
+    eventually("and that was applied", || {
+        told(&daemon, "cpu")["last"]["outcome"] == "applied"
+    });
+    guest.run("kill $(jobs -p)");
+    eventually("they are given back", || guest.cpus() == 1);
+    daemon.stop();
+}
+
+#[test]
+fn vcpus_that_a_real_guest_ignores_are_found_out() {
+    let Some(turn) = turn("vcpus_that_a_real_guest_ignores_are_found_out") else {
+        return;
+    };
+    let (node, mut guest) = booted(
+        Vm::new(101)
+            .cores(4)
+            .vcpus(1)
+            .memory(1024)
+            .balloon(1024)
+            .real(&turn),
+    );
+    guest.run("touch /tmp/ignore-vcpus");
+    node.write_config(&config(
+        "    policy: threshold\n    cpu: {high: 15%, low: 5%}\n",
+    ));
+    let daemon = node.daemon();
+    guest.run("while :; do :; done &");
+    eventually("the change is partial", || {
+        told(&daemon, "cpu")["last"]["outcome"]["partial"].is_string()
+    });
+    eventually("no more are given", || {
+        told(&daemon, "cpu")["reason"]["code"] == "guest_ignores"
+    });
+    assert_eq!(guest.cpus(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn memory_grows_by_modules_in_the_guests_own_proc() {
+    let Some(turn) = turn("memory_grows_by_modules_in_the_guests_own_proc") else {
+        return;
+    };
+    let (node, mut guest) = booted(Vm::new(101).memory(1024).balloon(1024).real(&turn));
+    node.write_config(&config(""));
+    let before = guest.meminfo("MemTotal");
+    let daemon = node.daemon();
+    guest.run("hog 1200 40 > /tmp/hog &");
+    eventually("the guest has it", || {
+        guest.run("cat /tmp/hog") == "has 1200 MiB"
+    });
+    eventually("and room besides", || guest.meminfo("MemAvailable") > 200);
+    assert!(guest.meminfo("MemTotal") >= before + 500);
+    assert_eq!(guest.oom_kills(), 0);
+    daemon.stop();
+}
+
+#[test]
+fn the_balloon_shrinks_and_grows_and_a_hog_at_100_mb_a_second_is_never_killed() {
+    let name = "the_balloon_shrinks_and_grows_and_a_hog_at_100_mb_a_second_is_never_killed";
+    let Some(turn) = turn(name) else { return };
+    let vm = Vm::new(101)
+        .without("hotplug")
+        .without("numa")
+        .vcpus(2)
+        .cores(2)
+        .memory(3072)
+        .without("balloon");
+    let (node, mut guest) = booted(vm.real(&turn));
+    node.write_config(&config(""));
+    let full = guest.meminfo("MemTotal");
+    let daemon = node.daemon();
+    eventually("the balloon takes what is idle", || actual(&node) < 1200);
+    assert!(guest.meminfo("MemTotal") < full - 1000);
+    guest.run("hog 1800 100 > /tmp/hog &");
+    eventually("the hog has all it wants", || {
+        assert_eq!(guest.oom_kills(), 0, "{}", daemon.log());
+        guest.run("cat /tmp/hog") == "has 1800 MiB"
+    });
+    assert_eq!(guest.oom_kills(), 0);
+    assert!(actual(&node) > 1800);
+    daemon.stop();
+}
+
+#[test]
+fn page_cache_is_no_need_but_a_full_tmpfs_is_and_is_never_squeezed() {
+    let Some(turn) = turn("page_cache_is_no_need_but_a_full_tmpfs_is_and_is_never_squeezed") else {
+        return;
+    };
+    let vm = Vm::new(101)
+        .without("hotplug")
+        .without("numa")
+        .vcpus(2)
+        .cores(2)
+        .memory(2048)
+        .without("balloon");
+    let (node, mut guest) = booted(vm.real(&turn));
+    node.write_config(&config(""));
+    let daemon = node.daemon();
+    eventually("the balloon takes what is idle", || actual(&node) < 1100);
+    let before = actual(&node);
+    guest.run("cat /dev/vda > /dev/null");
+    assert!(
+        guest.meminfo("Cached") + guest.meminfo("Buffers") > 200,
+        "the cache is full"
+    );
+    let settled = need(&daemon);
+    eventually("statistics after it came", || {
+        let state = daemon.state().unwrap_or_default();
+        state["at"].is_string() && need(&daemon) != settled || need(&daemon).is_some()
+    });
+    assert!(
+        actual(&node) <= before + 128,
+        "page cache grew it from {before} to {}",
+        actual(&node)
+    );
+    guest.run("dd if=/dev/zero of=/ram/full bs=1M count=900");
+    eventually("a full tmpfs is need", || {
+        need(&daemon).is_some_and(|mib| mib > 900.0)
+    });
+    eventually("it is given room", || actual(&node) > 1400);
+    // Ticks go by; nothing of it is taken away.
+    for _ in 0..20 {
+        assert!(guest.meminfo("MemAvailable") > 100);
+        assert!(actual(&node) > 1200);
+    }
+    assert_eq!(guest.oom_kills(), 0);
+    daemon.stop();
+}
+
+#[test]
+fn statistics_are_read_while_other_clients_use_the_monitor() {
+    let Some(turn) = turn("statistics_are_read_while_other_clients_use_the_monitor") else {
+        return;
+    };
+    let (node, _guest) = booted(Vm::new(101).memory(1024).balloon(1024).real(&turn));
+    node.write_config(&config(""));
+    let daemon = node.daemon();
+    eventually("the need is known", || need(&daemon).is_some());
+    for round in 0..60 {
+        let status = node.monitor(101).get("query-status", json!({}));
+        assert_eq!(
+            status["running"], true,
+            "round {round}: PVE's clients get their turn"
+        );
+        assert!(
+            need(&daemon).is_some(),
+            "round {round}: {}",
+            told(&daemon, "memory")
+        );
+    }
+    daemon.stop();
+}
