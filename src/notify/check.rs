@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 use lettre::message::Mailbox;
 use reqwest::Url;
 
+use super::batch::{Batch, Item};
 use super::http::NO_TLS;
-use super::lane::{Batch, Item};
 use super::message::Message;
 use super::secret::SecretSource;
 use super::settings::{ChannelSettings, Kind, Login, Smtp, SmtpTls, Templates, Webhook};

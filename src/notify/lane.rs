@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::batch::{Batch, Item};
 use super::channel::Answer;
 use super::settings::Route;
 use super::topic::{Meaning, problems, recovery};
@@ -33,45 +34,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
 const REJECTIONS: u32 = 5;
 /// Failures in a row after which a channel counts as failing: with the pauses above, about 35 s.
 const PATIENCE: u32 = 4;
-
-/// One waiting event.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Item {
-    /// Its number, unique over restarts, rising.
-    pub(super) id: u64,
-    /// The event.
-    pub(super) event: Arc<Event>,
-    /// How many more with the same meaning were not told since the last one that was.
-    pub(super) more: u32,
-}
-
-/// What goes out as one message. It stays the same over all attempts.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Batch {
-    /// The events, oldest first; at least one.
-    pub(super) items: Vec<Item>,
-    /// Events that were dropped unsent, by severity.
-    pub(super) dropped: BTreeMap<Severity, u32>,
-    /// Whether an earlier attempt may have got through.
-    pub(super) repeat: bool,
-    rejections: u32,
-}
-
-impl Batch {
-    pub(super) fn new(items: Vec<Item>, dropped: BTreeMap<Severity, u32>, repeat: bool) -> Self {
-        Self {
-            items,
-            dropped,
-            repeat,
-            rejections: 0,
-        }
-    }
-
-    /// The numbers of its events.
-    pub(super) fn ids(&self) -> Vec<u64> {
-        self.items.iter().map(|item| item.id).collect()
-    }
-}
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]

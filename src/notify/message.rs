@@ -8,7 +8,7 @@ use minijinja::value::Serde;
 use serde::Serialize;
 use serde_json::json;
 
-use super::lane::{Batch, Item};
+use super::batch::{Batch, Item};
 use super::settings::Templates;
 use super::template::{Makes, TemplateError, render};
 use super::topic::Topic;

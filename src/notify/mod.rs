@@ -11,6 +11,7 @@
 //! Knows events and how to reach people. Never decides anything about a VM, and is never in the way of scaling: it is
 //! fed by [`Notifier::tell`], which waits for nobody.
 
+mod batch;
 mod channel;
 mod check;
 mod command;

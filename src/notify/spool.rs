@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::lane::{Item, PROBLEMS};
+use super::batch::Item;
+use super::lane::PROBLEMS;
 use super::topic::{problems, recovery};
 use crate::domain::Moment;
 use crate::record::Event;

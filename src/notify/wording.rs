@@ -31,9 +31,18 @@ pub(super) struct Words {
 
 /// Puts `event` into words. Times are shown in `zone`.
 pub(super) fn words(event: &Event, zone: &TimeZone) -> Words {
-    let who = event.vm.as_ref().map_or_else(String::new, vm);
-    let id = event.vm.as_ref().map_or(0, |vm| vm.id.get());
-    let mut words = match &event.kind {
+    let mut words = match &event.vm {
+        Some(vm) => about_vm(vm, event, zone),
+        None => about_node(event),
+    };
+    words.facts.push(("When", time(event.at, zone)));
+    words.facts.push(("Node", event.node.to_string()));
+    words
+}
+
+fn about_vm(vm: &VmRef, event: &Event, zone: &TimeZone) -> Words {
+    let (who, id) = (name(vm), vm.id);
+    match &event.kind {
         EventKind::Changed(done) => changed(&who, done),
         EventKind::WantsMore {
             resource,
@@ -50,11 +59,6 @@ pub(super) fn words(event: &Event, zone: &TimeZone) -> Words {
                 foreign(why)
             ),
         },
-        EventKind::HostLimit { resource, why } => Words {
-            headline: format!("Node {} has no room for more {resource}", event.node),
-            facts: vec![("Why", foreign(why))],
-            advice: "move a VM to another node, shut down what is not needed, or raise the limits under host: in /etc/vm-autoscale/config.yaml. `vm-autoscale status` shows who holds what.".to_owned(),
-        },
         EventKind::BreakerOpened { lever, until, why } => Words {
             headline: format!("{who}: {lever} failed repeatedly and rests"),
             facts: vec![
@@ -66,50 +70,84 @@ pub(super) fn words(event: &Event, zone: &TimeZone) -> Words {
         EventKind::TakenOver { what } => Words {
             headline: format!("{who} is now sized by vm-autoscale"),
             facts: vec![("Before", foreign(what))],
-            advice: format!("nothing is needed; `vm-autoscale release {id}` puts the old settings back."),
+            advice: format!(
+                "nothing is needed; `vm-autoscale release {id}` puts the old settings back."
+            ),
         },
         EventKind::Released { what } => Words {
             headline: format!("{who} is no longer sized by vm-autoscale"),
             facts: vec![("Now", foreign(what))],
             advice: NOTHING.to_owned(),
         },
-        EventKind::ConfigLoaded { what } => Words {
-            headline: format!("New configuration in force on {}", event.node),
-            facts: vec![("What", foreign(what))],
-            advice: NOTHING.to_owned(),
+        EventKind::Recovered { what, .. } => {
+            let over = about_node(event);
+            let headline = format!("{who}: recovered, {}", ended(what));
+            Words { headline, ..over }
+        }
+        EventKind::Degraded { why, .. } => Words {
+            headline: format!("{who}: {}", line(why, HEADLINE)),
+            advice: format!("`vm-autoscale doctor {id}` names what to repair."),
+            ..about_node(event)
         },
-        EventKind::ConfigRejected { why } => Words {
-            headline: format!("Configuration rejected on {}, the previous one stays in force", event.node),
-            facts: vec![("Fault", foreign(why))],
-            advice: "correct the file; `vm-autoscale check-config` shows every fault with its line.".to_owned(),
-        },
-        EventKind::Degraded { what, why } => Words {
-            headline: format!("Degraded: {}", line(why, HEADLINE)),
-            facts: vec![("Problem", foreign(what)), ("Why", foreign(why))],
-            advice: "`vm-autoscale status` shows what still works, `vm-autoscale doctor` what to repair.".to_owned(),
-        },
-        EventKind::Recovered { what, after } => Words {
-            headline: match &event.vm {
-                Some(_) => format!("{who}: recovered, {}", ended(what)),
-                None => format!("Recovered: {}", ended(what)),
-            },
-            facts: vec![("Problem", foreign(what)), ("Lasted", span(*after))],
-            advice: NOTHING.to_owned(),
-        },
-        EventKind::Started { version, managed } => Words {
-            headline: format!("vm-autoscale {} started on {}", foreign(version), event.node),
-            facts: vec![("Managed VMs", managed.to_string())],
-            advice: NOTHING.to_owned(),
-        },
-        EventKind::Stopped { why } => Words {
-            headline: format!("vm-autoscale stopped on {}", event.node),
-            facts: vec![("Why", foreign(why))],
-            advice: "nothing is scaled until it runs again: `systemctl start vm-autoscale`.".to_owned(),
-        },
+        _ => {
+            let told = about_node(event);
+            let headline = format!("{who}: {}", told.headline);
+            let advice = format!("`vm-autoscale explain {id}` shows what is known of it.");
+            Words {
+                headline,
+                advice,
+                ..told
+            }
+        }
+    }
+}
+
+fn about_node(event: &Event) -> Words {
+    let node = &event.node;
+    let (headline, facts, advice) = match &event.kind {
+        EventKind::HostLimit { resource, why } => (
+            format!("Node {node} has no room for more {resource}"),
+            vec![("Why", foreign(why))],
+            "move a VM to another node, shut down what is not needed, or raise the limits under host: in /etc/vm-autoscale/config.yaml. `vm-autoscale status` shows who holds what.",
+        ),
+        EventKind::ConfigLoaded { what } => (
+            format!("New configuration in force on {node}"),
+            vec![("What", foreign(what))],
+            NOTHING,
+        ),
+        EventKind::ConfigRejected { why } => (
+            format!("Configuration rejected on {node}, the previous one stays in force"),
+            vec![("Fault", foreign(why))],
+            "correct the file; `vm-autoscale check-config` shows every fault with its line.",
+        ),
+        EventKind::Degraded { what, why } => (
+            format!("Degraded: {}", line(why, HEADLINE)),
+            vec![("Problem", foreign(what)), ("Why", foreign(why))],
+            "`vm-autoscale status` shows what still works, `vm-autoscale doctor` what to repair.",
+        ),
+        EventKind::Recovered { what, after } => (
+            format!("Recovered: {}", ended(what)),
+            vec![("Problem", foreign(what)), ("Lasted", span(*after))],
+            NOTHING,
+        ),
+        EventKind::Started { version, managed } => (
+            format!("vm-autoscale {} started on {node}", foreign(version)),
+            vec![("Managed VMs", managed.to_string())],
+            NOTHING,
+        ),
+        EventKind::Stopped { why } => (
+            format!("vm-autoscale stopped on {node}"),
+            vec![("Why", foreign(why))],
+            "nothing is scaled until it runs again: `systemctl start vm-autoscale`.",
+        ),
+        // Kinds of events that are about a VM, without one: its sentence says it all.
+        other => (foreign(&other.to_string()), Vec::new(), NOTHING),
     };
-    words.facts.push(("When", time(event.at, zone)));
-    words.facts.push(("Node", event.node.to_string()));
-    words
+    Words {
+        headline,
+        facts,
+        advice: advice.to_owned(),
+    }
 }
 
 fn changed(who: &str, done: &Done) -> Words {
@@ -180,7 +218,7 @@ fn changed(who: &str, done: &Done) -> Words {
 }
 
 /// `VM 101 (web)`.
-fn vm(vm: &VmRef) -> String {
+fn name(vm: &VmRef) -> String {
     match vm.name.as_str() {
         "" => format!("VM {}", vm.id),
         name => format!("VM {} ({name})", vm.id),

@@ -9,9 +9,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::batch::Batch;
 use super::channel::{Answer, Channel};
 use super::desk::{Desk, Post};
-use super::lane::{Batch, News, Next, Settled};
+use super::lane::{News, Next, Settled};
 use super::message::Message;
 use super::settings::Templates;
 use crate::record::{EventKind, span};

@@ -93,6 +93,14 @@ fn each_kind() -> Vec<Event> {
         ),
         degraded("quorum", "the cluster has no quorum; nothing is changed until it is back"),
         recovered("quorum", Duration::from_secs(754)),
+        Event {
+            vm: web(),
+            ..degraded("vm-101-memory-unmeasured", "memory is left alone: the balloon driver does not answer")
+        },
+        Event {
+            vm: web(),
+            ..recovered("vm-101-memory-unmeasured", Duration::from_secs(3_600))
+        },
         event(
             None,
             EventKind::Started {

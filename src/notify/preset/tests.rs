@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::notify::lane::{Batch, Item};
+use crate::notify::batch::{Batch, Item};
 use crate::notify::message::Message;
 use crate::notify::secret::{Secret, SecretSource};
 use crate::notify::settings::{Http, Method, Templates};
