@@ -22,6 +22,10 @@ fn eventually(what: &str, is_so: impl FnMut() -> bool) {
     eventually_within(PATIENCE, what, is_so);
 }
 
+/// The most vCPUs of a VM whose vCPUs are plugged. Far more than are used: with software emulation, QEMU 7.2 crashes when
+/// more vCPU threads have been started in its life than it may have at a time.
+const CORES: u32 = 16;
+
 fn config(more: &str) -> String {
     format!(
         "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {{up: 1s, down: 3s}}\n    memory: {{min: 512MiB}}\n{more}"
@@ -63,7 +67,7 @@ fn vcpus_come_and_go_in_the_guests_own_proc() {
     };
     let (node, mut guest) = booted(
         Vm::new(101)
-            .cores(4)
+            .cores(CORES)
             .vcpus(1)
             .memory(1024)
             .balloon(1024)
@@ -71,16 +75,13 @@ fn vcpus_come_and_go_in_the_guests_own_proc() {
     );
     // Low thresholds: on a busy machine an emulated guest gets few of the cycles that it wants.
     node.write_config(&config(
-        "    policy: threshold\n    cpu: {high: 15%, low: 5%}\n",
+        "    policy: threshold\n    cpu: {max: 4, high: 15%, low: 8%}\n",
     ));
     let daemon = node.daemon();
     assert_eq!(guest.cpus(), 1);
-    guest.run("for i in 1 2 3 4; do while :; do :; done & done");
+    guest.run("for i in 1 2 3 4; do burn & done");
     eventually("the guest runs on more CPUs", || guest.cpus() >= 3);
-    eventually("and that was applied", || {
-        told(&daemon, "cpu")["last"]["outcome"] == "applied"
-    });
-    guest.run("kill $(jobs -p)");
+    guest.run("killall -9 burn");
     eventually("they are given back", || guest.cpus() == 1);
     daemon.stop();
 }
@@ -92,7 +93,7 @@ fn vcpus_that_a_real_guest_ignores_are_found_out() {
     };
     let (node, mut guest) = booted(
         Vm::new(101)
-            .cores(4)
+            .cores(CORES)
             .vcpus(1)
             .memory(1024)
             .balloon(1024)
@@ -100,10 +101,10 @@ fn vcpus_that_a_real_guest_ignores_are_found_out() {
     );
     guest.run("touch /tmp/ignore-vcpus");
     node.write_config(&config(
-        "    policy: threshold\n    cpu: {high: 15%, low: 5%}\n",
+        "    policy: threshold\n    cpu: {max: 4, high: 15%, low: 8%}\n",
     ));
     let daemon = node.daemon();
-    guest.run("while :; do :; done &");
+    guest.run("burn &");
     eventually("the change is partial", || {
         told(&daemon, "cpu")["last"]["outcome"]["partial"].is_string()
     });
@@ -177,7 +178,8 @@ fn page_cache_is_no_need_but_a_full_tmpfs_is_and_is_never_squeezed() {
     let daemon = node.daemon();
     eventually("the balloon takes what is idle", || actual(&node) < 1100);
     let before = actual(&node);
-    guest.run("cat /dev/vda > /dev/null");
+    // Held open, since the cache of a device goes when it is closed for the last time.
+    guest.run("sleep 100000 < /dev/vda & cat /dev/vda > /dev/null");
     assert!(
         guest.meminfo("Cached") + guest.meminfo("Buffers") > 200,
         "the cache is full"

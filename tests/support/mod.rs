@@ -82,7 +82,7 @@ pub(crate) fn eventually_within(patience: Duration, what: &str, mut is_so: impl 
     clippy::disallowed_methods,
     reason = "a test thread waits for another process; no runtime is blocked"
 )]
-fn pause(span: Duration) {
+pub(crate) fn pause(span: Duration) {
     std::thread::sleep(span);
 }
 
