@@ -70,9 +70,9 @@ pub trait Policy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// See [`adaptive`].
+    /// Straight to what is needed, back to the recent peak.
     Adaptive(adaptive::Adaptive),
-    /// See [`threshold`].
+    /// A step up above `high`, a step down below `low`.
     Threshold(threshold::Threshold),
 }
 
