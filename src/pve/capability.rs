@@ -158,7 +158,8 @@ fn vcpus(config: &VmConfig, running: &Running<'_>, wish: Wish) -> Capability {
         _ => Capability::Now {
             least: Amount::vcpus(1),
             most: Amount::vcpus(config.max_vcpus()),
-            // Windows takes vCPUs but gives none back (pve-docs: qm.adoc: vCPU hot-plug).
+            // The docs promise vCPU hotplug for Linux only (pve-docs: qm.adoc: vCPU hot-plug): a Windows guest may add
+            // them, and is not asked for any back.
             shrinks: !config.is_windows()
                 && machine_version(config).is_none_or(|v| v >= UNPLUG_SINCE),
         },
