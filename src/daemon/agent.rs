@@ -108,9 +108,9 @@ impl Agent {
         // Not `qm set VMID --tags autoscale`: that would replace the tags which the VM has.
         let next = match managed {
             0 => "nothing is changed until a VM has one of the tags under select.tags",
-            _ => "what is seen and done, and why",
+            _ => "what is seen and done, and why, is shown by `vm-autoscale status`",
         };
-        tracing::info!("on node {}: {next}; see `vm-autoscale status`", self.node);
+        tracing::info!("on node {}: {next}", self.node);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
