@@ -96,11 +96,11 @@ inside() {
 eventually() {
   local what=$1
   shift
-  for _ in $(seq 300); do
+  for _ in $(seq 900); do
     if "$@"; then return 0; fi
     sleep 0.1
   done
-  echo "did not happen within 30 s: $what"
+  echo "did not happen within 90 s: $what"
   return 1
 }
 
