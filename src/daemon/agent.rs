@@ -107,7 +107,9 @@ impl Agent {
         );
         // Not `qm set VMID --tags autoscale`: that would replace the tags which the VM has.
         let next = match managed {
-            0 => "nothing is changed until a VM has one of the tags under select.tags",
+            0 => {
+                "nothing is changed until a VM has one of the tags under select.tags; then see `vm-autoscale status`"
+            }
             _ => "what is seen and done, and why, is shown by `vm-autoscale status`",
         };
         tracing::info!("on node {}: {next}", self.node);
