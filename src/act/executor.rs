@@ -1,6 +1,7 @@
 //! Carries out changes: VMs in parallel, bounded; one change per VM at a time; the real value read back after each.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -11,14 +12,14 @@ use crate::decide::Change;
 use crate::domain::{Amount, Lever, Moment, NodeName, Reading, VmId};
 use crate::pve::{Cause, Layout, Qm, VmConfig, pmxcfs};
 
-use super::guest::{self, Guest};
+use super::guest::{self, Guest, LOOK_AGAIN};
 use super::judge::{Ran, judge};
 use super::{Done, Outcome, levers};
 
 /// So many VMs are changed at a time: `qm` loads about 100 MB of Perl and a second of CPU each.
 const AT_A_TIME: usize = 4;
-/// The pause between two looks at a value that has not settled.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// A balloon that was asked to move may still be moving for so long, and its guest's statistics lag by 2 s more.
+const BALLOON_MOVES: Duration = Duration::from_secs(60);
 
 /// What the executor tells of its work.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,8 @@ pub struct Executor {
     qm: Qm,
     files: Mounted,
     slots: Arc<Semaphore>,
+    /// When each balloon was last asked to move.
+    balloons: Arc<Mutex<HashMap<VmId, Instant>>>,
 }
 
 impl Executor {
@@ -54,6 +57,7 @@ impl Executor {
             qm,
             files,
             slots: Arc::new(Semaphore::new(AT_A_TIME)),
+            balloons: Arc::default(),
         }
     }
 
@@ -98,7 +102,7 @@ impl Executor {
                 levers::read(&self.layout, change.vm, change.lever).await,
             );
         }
-        let before = guest::before(&self.layout, change).await;
+        let before = guest::before(&self.layout, change, self.balloon_moved(change)).await;
         let ran = match self
             .qm
             .set(change.vm, &levers::options(change, &config))
@@ -129,6 +133,17 @@ impl Executor {
             self.revert(change.vm, option, &mut outcome).await;
         }
         (outcome, seen)
+    }
+
+    /// Whether the VM's balloon may have moved of late; notes it if `change` is about to move it.
+    fn balloon_moved(&self, change: &Change) -> bool {
+        // A panic elsewhere leaves the times as they were.
+        let mut balloons = self.balloons.lock().unwrap_or_else(PoisonError::into_inner);
+        balloons.retain(|_, asked| asked.elapsed() < BALLOON_MOVES);
+        if change.lever == Lever::Balloon {
+            balloons.insert(change.vm, Instant::now());
+        }
+        balloons.contains_key(&change.vm)
     }
 
     /// What must hold directly before a change is read once more: ours, unlocked, quorate, not paused, and its settings

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use crate::decide::Change;
-use crate::domain::{Amount, Lever, Mib, VmId};
+use crate::domain::{Amount, Lever, Mib, Moment, VmId};
 use crate::pve::process::QemuProcess;
 use crate::pve::{Layout, qmp};
 
@@ -22,12 +24,24 @@ pub(super) enum Guest {
 /// How long a guest may take to bring online what was plugged. Its statistics come every 2 s.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The pause between two looks at a value that has not settled.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a balloon and the statistics, which come every 2 s, are given to come to rest.
+const REST: Duration = Duration::from_secs(6);
+
 /// What has to be known of the guest before a growth, so that it can be told from what was there: its memory.
-pub(super) async fn before(layout: &Layout, change: &Change) -> Option<Mib> {
-    match change.lever {
-        Lever::Dimm if change.grows() => total(layout, change.vm).await.ok(),
-        _ => None,
+///
+/// `balloon_moved` says that the balloon moved of late: the guest's statistics may then be older than its position, and
+/// newer ones are awaited.
+pub(super) async fn before(layout: &Layout, change: &Change, balloon_moved: bool) -> Option<Mib> {
+    if change.lever != Lever::Dimm || !change.grows() {
+        return None;
     }
+    if balloon_moved {
+        return rested(layout, change.vm).await.ok();
+    }
+    look(layout, change.vm).await.ok().map(|look| look.online)
 }
 
 /// Whether the guest follows `change`, which QEMU has carried out. `before` is from [`before`].
@@ -37,7 +51,7 @@ pub(super) async fn follows(layout: &Layout, change: &Change, before: Option<Mib
         (Lever::Vcpus, _, Amount::Cpu(to)) => vcpus(layout, change.vm, to.ceil()),
         (Lever::Dimm, Amount::Memory(from), Amount::Memory(to)) => {
             let plugged = to.saturating_sub(from);
-            module(total(layout, change.vm).await, before, plugged)
+            module(rested(layout, change.vm).await, before, plugged)
         }
         _ => Guest::Follows,
     }
@@ -65,7 +79,7 @@ fn vcpus(layout: &Layout, vm: VmId, plugged: u32) -> Guest {
     }
 }
 
-/// The guest's own total rises by a module that it brought online, less what its kernel keeps of it.
+/// What the guest has online rises by a module that it brought online, less what its kernel keeps of it.
 fn module(now: Result<Mib, String>, before: Option<Mib>, plugged: Mib) -> Guest {
     let (now, before) = match (now, before) {
         (Ok(now), Some(before)) => (now, before),
@@ -82,12 +96,52 @@ fn module(now: Result<Mib, String>, before: Option<Mib>, plugged: Mib) -> Guest 
     ))
 }
 
-/// Memory that the guest sees.
-async fn total(layout: &Layout, vm: VmId) -> Result<Mib, String> {
+/// One look at the memory of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Look {
+    /// What the guest sees and what its balloon holds: all that it has brought online, less what its kernel keeps.
+    online: Mib,
+    /// What its balloon holds.
+    inflated: Mib,
+    /// When the guest told what it sees.
+    told: Moment,
+}
+
+async fn look(layout: &Layout, vm: VmId) -> Result<Look, String> {
     let answers = qmp::ask(&layout.qmp_socket(vm), qmp::BORROW).await;
-    let stats = answers.map_err(|e| e.to_string())?.guest_stats?;
-    let total = stats.and_then(|stats| stats.total);
-    total.ok_or_else(|| "the guest does not tell how much memory it sees".to_owned())
+    let answers = answers.map_err(|e| e.to_string())?;
+    let inflated = match (answers.memory?, answers.balloon?) {
+        (memory, Some(balloon)) => memory.total().saturating_sub(balloon.actual),
+        (_, None) => Mib(0),
+    };
+    let stats = answers.guest_stats?;
+    match stats.and_then(|stats| Some((stats.total?, stats.last_update?))) {
+        Some((total, told)) => Ok(Look {
+            online: Mib(total.0 + inflated.0),
+            inflated,
+            told,
+        }),
+        None => Err("the guest does not tell how much memory it sees".to_owned()),
+    }
+}
+
+/// What the guest has online, from statistics that are newer than the balloon's last move: a balloon that gives memory
+/// back makes the guest's total rise just as a module does.
+async fn rested(layout: &Layout, vm: VmId) -> Result<Mib, String> {
+    let deadline = Instant::now() + REST;
+    let mut first = look(layout, vm).await?;
+    loop {
+        sleep(LOOK_AGAIN).await;
+        let next = look(layout, vm).await?;
+        if next.inflated != first.inflated {
+            first = next;
+        } else if next.told > first.told {
+            return Ok(next.online);
+        }
+        if Instant::now() >= deadline {
+            return Err("its balloon and its statistics did not come to rest".to_owned());
+        }
+    }
 }
 
 #[cfg(test)]
