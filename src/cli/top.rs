@@ -7,10 +7,14 @@ mod screen;
 mod trail;
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event as TerminalEvent, KeyCode, KeyEvent, KeyModifiers};
+
+use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use super::output::OutputFormat;
 use super::status::{self, read_state};
@@ -37,7 +41,7 @@ pub(super) fn run(layout: &Layout, format: OutputFormat) -> Exit {
         Ok(terminal) => terminal,
         Err(e) => return fail(format_args!("the terminal cannot be set up: {e}")),
     };
-    let watched = watch(&mut terminal, layout, Top::new(state));
+    let watched = told_to_end().and_then(|end| watch(&mut terminal, layout, Top::new(state), &end));
     ratatui::restore();
     match watched {
         Ok(()) => Exit::Done,
@@ -45,10 +49,24 @@ pub(super) fn run(layout: &Layout, format: OutputFormat) -> Exit {
     }
 }
 
-/// Draws and reads keys until the person has seen enough.
-fn watch(terminal: &mut DefaultTerminal, layout: &Layout, mut top: Top) -> io::Result<()> {
+/// Becomes true with SIGTERM or SIGHUP: the terminal must be put back before this process ends.
+fn told_to_end() -> io::Result<Arc<AtomicBool>> {
+    let end = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&end))?;
+    }
+    Ok(end)
+}
+
+/// Draws and reads keys until the person has seen enough, or `end` is set.
+fn watch(
+    terminal: &mut DefaultTerminal,
+    layout: &Layout,
+    mut top: Top,
+    end: &AtomicBool,
+) -> io::Result<()> {
     let mut read_at = Instant::now();
-    loop {
+    while !end.load(Ordering::Relaxed) {
         terminal.draw(|frame| {
             screen::draw(&top, Moment::now(), frame.area(), frame.buffer_mut());
         })?;
@@ -64,6 +82,7 @@ fn watch(terminal: &mut DefaultTerminal, layout: &Layout, mut top: Top) -> io::R
         }
         top.look_up(|vm| explain::changes_of(layout, vm));
     }
+    Ok(())
 }
 
 /// Whether to go on.
