@@ -73,9 +73,9 @@ fn vcpus_come_and_go_in_the_guests_own_proc() {
             .balloon(1024)
             .real(&turn),
     );
-    // Low thresholds: on a busy machine an emulated guest gets few of the cycles that it wants.
+    // Low thresholds: on a busy machine an emulated guest gets few of the cycles that it wants, and idles at a tenth.
     node.write_config(&config(
-        "    policy: threshold\n    cpu: {max: 4, high: 20%, low: 8%}\n",
+        "    policy: threshold\n    cpu: {max: 4, high: 50%, low: 25%}\n",
     ));
     let daemon = node.daemon();
     assert_eq!(guest.cpus(), 1);
@@ -103,7 +103,7 @@ fn vcpus_that_a_real_guest_ignores_are_found_out() {
     );
     guest.run("touch /tmp/ignore-vcpus");
     node.write_config(&config(
-        "    policy: threshold\n    cpu: {max: 4, high: 20%, low: 8%}\n",
+        "    policy: threshold\n    cpu: {max: 4, high: 50%, low: 25%}\n",
     ));
     let daemon = node.daemon();
     guest.run("burn &");
