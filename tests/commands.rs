@@ -109,6 +109,10 @@ fn release_puts_everything_back_and_the_vm_is_left_alone() {
     daemon.eventually("it is not managed", |state| {
         state["vms"].as_array().is_some_and(Vec::is_empty)
     });
+    eventually("its history ends with that", || {
+        let told = node.agent(["history", "101"]).succeeded().stdout;
+        told.contains("released: ") && told.contains("vcpus 1")
+    });
     node.qm(["set", "101", "--tags", "autoscale"]).succeeded();
     eventually("a tag opts in anew", || node.vm(101).vcpus >= 4);
 }

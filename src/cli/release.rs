@@ -17,7 +17,7 @@ use crate::decide::memory_margin;
 use crate::domain::{Mib, Moment, NodeName, VmId};
 use crate::observe::inspect;
 use crate::pve::{Layout, Limits, Qm, VmConfig};
-use crate::record::State;
+use crate::record::{Event, EventKind, State, VmRef, left};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -110,6 +110,23 @@ async fn release(
     let failed = put_back(&qm, vm, &steps, read).await;
     if failed.is_empty() {
         VmFacts::remove(&files, vm).map_err(|e| e.to_string())?;
+        let event = Event {
+            at: Moment::now(),
+            node: node.clone(),
+            vm: Some(VmRef {
+                id: vm,
+                name: found.config.name.clone(),
+                tags: found.config.tags.clone(),
+            }),
+            kind: EventKind::Released {
+                what: facts.baseline.to_string(),
+            },
+        };
+        // What was done is done, whether or not it can be told.
+        if let Err(e) = left::leave(&layout.left_events_dir(), &event) {
+            let told = format!("the history will not tell of it: {e}");
+            released.attention.push(told);
+        }
     }
     released.attention.extend(failed);
     if found.config.memory != facts.baseline.memory {

@@ -12,7 +12,7 @@ use crate::decide::{self, ByHand, Change, Memory, Plan};
 use crate::domain::{Moment, NodeName, Resource, VmId};
 use crate::observe::{Observer, Snapshot};
 use crate::pve::{Layout, Limits, Qm};
-use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch};
+use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch, left};
 
 use super::cluster::Desk;
 use super::outlets::Outlets;
@@ -130,6 +130,7 @@ impl Agent {
     /// One tick: observe, decide, begin what was decided, and let everyone know.
     pub(super) async fn tick(&mut self) {
         let (snapshot, plan) = self.decide().await;
+        self.tell_what_was_left();
         if !self.options.dry_run {
             for changes in by_vm(&plan.changes).into_values() {
                 self.begin(changes);
@@ -216,6 +217,15 @@ impl Agent {
         }
         if let Some(why) = view.problem {
             tracing::debug!("housekeeping in /etc/pve: {why}");
+        }
+    }
+
+    /// Tells what commands did meanwhile.
+    fn tell_what_was_left(&mut self) {
+        if !self.options.dry_run {
+            for event in left::take(&self.layout.left_events_dir()) {
+                self.outlets.tell(&event);
+            }
         }
     }
 

@@ -146,6 +146,11 @@ impl Layout {
         self.at("var/lib/vm-autoscale")
     }
 
+    /// Events that commands leave for the daemon.
+    pub fn left_events_dir(&self) -> PathBuf {
+        self.data_dir().join("left")
+    }
+
     /// The order to change nothing on this node, while there is one. On disk, since it survives a reboot.
     pub fn pause_file(&self) -> PathBuf {
         self.at("var/lib/vm-autoscale/pause.json")

@@ -6,6 +6,7 @@ mod event;
 mod files;
 pub mod history;
 pub mod journal;
+pub mod left;
 mod sentence;
 mod state;
 mod watch;

@@ -1,0 +1,181 @@
+//! From load onset to capacity live in a real guest, split into sensing, deciding, `qm` and the guest.
+//!
+//! `cargo bench --bench onset`. A real QEMU with a real Linux in software emulation, under the real daemon; `qm` is
+//! pve-sim's, with the waiting times of PVE's. Needs what `tests/real_guest.rs` needs, and says so otherwise. Emulation
+//! makes the guest's part longer than on a node, the other parts not.
+//!
+//! - sensing: from the load's first instruction to the look that saw it
+//! - deciding: from that look to the start of `qm`, with the checks directly before it
+//! - qm: from its start to its end
+//! - guest: from there to the guest's own /proc having more; zero if it had before `qm` ended
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a figure that cannot be taken ends the benchmark"
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use support::guest::{Serial, Turn, turn};
+use support::{Daemon, Node, Vm, pause};
+use vm_autoscale::domain::{Moment, Resource};
+use vm_autoscale::record::{ResourceState, State};
+
+/// Each onset is measured so often, each time in a guest of its own.
+const ROUNDS: usize = 3;
+/// Between two looks at the node and the guest.
+const EVERY: Duration = Duration::from_millis(10);
+/// A growth that takes longer than this has failed.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A load, and the capacity that answers it.
+struct Onset {
+    name: &'static str,
+    resource: Resource,
+    config: &'static str,
+    vm: fn() -> Vm,
+    load: &'static str,
+    /// What the guest has by its own /proc, in CPUs or MiB.
+    has: fn(&mut Serial) -> u64,
+}
+
+const ONSETS: [Onset; 2] = [
+    Onset {
+        name: "1 vCPU, four busy programs",
+        resource: Resource::Cpu,
+        config: "    cpu: {max: 4}\n",
+        vm: || Vm::new(101).cores(16).vcpus(1).memory(1024).balloon(1024),
+        load: "for i in 1 2 3 4; do burn & done",
+        has: Serial::cpus,
+    },
+    Onset {
+        name: "a program takes 100 MB/s",
+        resource: Resource::Memory,
+        config: "    memory: {min: 512MiB}\n",
+        vm: || {
+            Vm::new(101)
+                .without("hotplug")
+                .without("numa")
+                .vcpus(2)
+                .cores(2)
+                .memory(3072)
+                .without("balloon")
+        },
+        load: "hog 1500 100 > /tmp/hog &",
+        has: |guest| guest.meminfo("MemTotal"),
+    },
+];
+
+fn main() {
+    println!(
+        "{:<28} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "seconds", "sensing", "deciding", "qm", "guest", "total"
+    );
+    for onset in &ONSETS {
+        for _ in 0..ROUNDS {
+            let Some(turn) = turn(onset.name) else { return };
+            let parts = measure(onset, &turn).map(|part| format!("{part:.2}"));
+            let [sensing, deciding, qm, guest, total] = parts;
+            println!(
+                "{:<28} {sensing:>9} {deciding:>9} {qm:>9} {guest:>9} {total:>9}",
+                onset.name
+            );
+        }
+    }
+}
+
+/// Seconds of sensing, deciding, `qm`, the guest, and all together.
+fn measure(onset: &Onset, turn: &Turn) -> [f64; 5] {
+    let node = Node::with([(onset.vm)().real(turn)]);
+    // The commands wait as long as PVE's do: so does the guest.
+    node.speed(1.0);
+    let mut guest = Serial::of(&node.path("run/qemu-server/101.serial0"));
+    node.write_config(&format!("profiles:\n  default:\n{}", onset.config));
+    let daemon = node.daemon();
+    rest(onset, &daemon);
+    let has = (onset.has)(&mut guest);
+
+    let qm = node.path("usr/sbin/qm");
+    let qm = std::thread::spawn(move || life_of(&qm));
+    let began = Moment::now();
+    guest.run(onset.load);
+    let saw = until(|| grows(onset, &daemon, began));
+    let live = until(|| ((onset.has)(&mut guest) > has).then(Moment::now));
+    let (started, ended) = qm.join().unwrap();
+    daemon.stop();
+
+    let between = |from: Moment, to: Moment| (to.as_millis() - from.as_millis()) as f64 / 1000.0;
+    [
+        between(began, saw),
+        between(saw, started),
+        between(started, ended),
+        between(ended, live).max(0.0),
+        between(began, live),
+    ]
+}
+
+/// When the next process that runs `program` started and ended.
+fn life_of(program: &Path) -> (Moment, Moment) {
+    let runs = |pid: &Path| {
+        let line = fs::read(pid.join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words.any(|word| word == program.as_os_str().as_bytes())
+    };
+    let (pid, started) = until(|| {
+        let mut processes = fs::read_dir("/proc").unwrap().flatten().map(|e| e.path());
+        processes
+            .find(|pid| runs(pid))
+            .map(|pid| (pid, Moment::now()))
+    });
+    until(|| (!runs(&pid)).then_some(()));
+    (started, Moment::now())
+}
+
+/// Waits until the agent has nothing to change.
+fn rest(onset: &Onset, daemon: &Daemon) {
+    let mut quiet = Instant::now();
+    until(|| {
+        let state = resource(onset, daemon);
+        let calm = state.is_some_and(|(_, r)| r.need.value().is_some() && r.target.is_none());
+        if !calm {
+            quiet = Instant::now();
+        }
+        (quiet.elapsed() > Duration::from_secs(15)).then_some(())
+    });
+}
+
+/// When the agent took the look after which it wanted more, once it did.
+fn grows(onset: &Onset, daemon: &Daemon, since: Moment) -> Option<Moment> {
+    let (at, state) = resource(onset, daemon)?;
+    let (target, allocation) = (state.target?, state.allocation.get()?);
+    (at > since && target.value() > allocation.value()).then_some(at)
+}
+
+fn resource(onset: &Onset, daemon: &Daemon) -> Option<(Moment, ResourceState)> {
+    let state: State = serde_json::from_value(daemon.state()?).unwrap();
+    let vm = state.vms.into_iter().next()?;
+    let resource = match onset.resource {
+        Resource::Cpu => vm.cpu,
+        Resource::Memory => vm.memory,
+    };
+    Some((state.at, resource))
+}
+
+/// What `found` finds, looked for again and again.
+fn until<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "nothing was found in {LIMIT:?}");
+        pause(EVERY);
+    }
+}
