@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::Value;
-use support::scenario::{Curve, Ramp};
+use support::scenario::{Curve, Ramp, Statistics};
 use support::{Daemon, Node, Vm, eventually};
 
 const QUICK: &str = "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1s, down: 2s}\n";
@@ -61,6 +61,34 @@ fn memory_beyond_the_balloon_comes_in_modules() {
             .contains(&format!("memory: {}", node.vm(101).memory_mib))
     });
     daemon.stop();
+}
+
+/// PVE 8 brings QEMU 9 and before, PVE 9 brings QEMU 10; the guest's kernel decides what it tells of shortage.
+#[test]
+fn guests_of_pve_8_and_pve_9_grow_alike() {
+    for statistics in [
+        Statistics::OldQemu,
+        Statistics::NewQemu,
+        Statistics::NewQemuNewKernel,
+    ] {
+        let vm = Vm::new(101)
+            .cores(4)
+            .vcpus(1)
+            .cpu(3.5)
+            .memory(2048)
+            .balloon(2048)
+            .uses_memory(1700.0)
+            .guest(|guest| guest.statistics = statistics);
+        let node = Node::with([vm]);
+        node.write_config(QUICK);
+        let daemon = node.daemon();
+        eventually("it has CPUs and memory", || {
+            let vm = node.vm(101);
+            vm.vcpus == 4 && vm.memory_mib > 2048
+        });
+        assert_eq!(node.vm(101).oom_kills, 0, "{statistics:?}");
+        daemon.stop();
+    }
 }
 
 #[test]
