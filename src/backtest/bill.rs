@@ -183,6 +183,20 @@ impl Bill {
         bill
     }
 
+    /// Adds another bill of the same resource to this one.
+    pub fn add_up(&mut self, other: &Self) {
+        self.hours += other.hours;
+        self.demand += other.demand;
+        self.allocated += other.allocated;
+        self.slack += other.slack;
+        self.unmet += other.unmet;
+        self.short += other.short;
+        self.changes += other.changes;
+        self.spells += other.spells;
+        self.regretted += other.regretted;
+        self.cost += other.cost;
+    }
+
     fn add(&mut self, demand: f64, allocation: f64, ms: i64, prices: Prices) {
         let hours = ms as f64 / 3_600_000.0;
         self.hours += hours;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::config::{PolicyKind, Settings, VmSettings};
+use crate::config::{CpuMethod, MemoryMethod, PolicyKind, Settings, VmSettings};
 use crate::decide::policy::{Policy, State};
-use crate::domain::Resource;
+use crate::domain::{Cores, Mib, Resource};
 
 use super::baselines::{Hpa, Neon, Predecessor, Vpa};
 use super::bill::{Bill, Course, Grid, Prices};
 use super::oracle::oracle;
+use super::replay::Replay;
 use super::simulate::{Setup, simulate};
 use super::trace::{Demand, Trace};
 
@@ -25,13 +26,15 @@ pub enum Contestant {
     Hpa,
     /// Neon's autoscaler.
     Neon,
-    /// One of ours, with its default settings.
+    /// One of our policies alone, with its default settings.
     Ours(PolicyKind),
+    /// The default policy with all that decides after it: gates, cool-downs, limits, levers.
+    Agent,
 }
 
 impl Contestant {
-    /// All of them; the default policy is the last.
-    pub const ALL: [Self; 7] = [
+    /// All of them; ours are the last.
+    pub const ALL: [Self; 8] = [
         Self::Static,
         Self::Predecessor,
         Self::Vpa,
@@ -39,6 +42,7 @@ impl Contestant {
         Self::Neon,
         Self::Ours(PolicyKind::Threshold),
         Self::Ours(PolicyKind::Adaptive),
+        Self::Agent,
     ];
 
     /// Its name in tables.
@@ -51,12 +55,13 @@ impl Contestant {
             Self::Neon => "Neon",
             Self::Ours(PolicyKind::Threshold) => "threshold",
             Self::Ours(PolicyKind::Adaptive) => "adaptive",
+            Self::Agent => "agent",
         }
     }
 
     fn policy(self) -> Option<Box<dyn Policy>> {
         Some(match self {
-            Self::Static => return None,
+            Self::Static | Self::Agent => return None,
             Self::Predecessor => Box::<Predecessor>::default(),
             Self::Vpa => Box::<Vpa>::default(),
             Self::Hpa => Box::<Hpa>::default(),
@@ -105,6 +110,9 @@ impl Race {
     /// The course that `contestant` takes.
     pub fn run(&self, contestant: Contestant) -> Course {
         let settings = VmSettings::default();
+        if contestant == Contestant::Agent {
+            return self.agent(settings);
+        }
         let Some(mut policy) = contestant.policy() else {
             return vec![(0, self.grid.fit(self.demand.peak()))];
         };
@@ -119,6 +127,22 @@ impl Race {
             },
         };
         simulate(&self.demand, setup, policy.as_mut())
+    }
+
+    /// The course of the whole agent, with vCPUs and modules as its levers.
+    fn agent(&self, mut own: VmSettings) -> Course {
+        own.cpu.method = CpuMethod::Vcpus;
+        own.cpu.max = Cores::from_f64(self.grid.top());
+        own.memory.method = MemoryMethod::Dimm;
+        own.memory.unplug = true;
+        own.memory.max = Mib::from_f64(self.grid.top());
+        let replay = Replay {
+            resource: self.resource,
+            grid: self.grid,
+            settings: &Settings::default(),
+            own: &own,
+        };
+        replay.course(&self.demand)
     }
 
     /// What a course comes to.

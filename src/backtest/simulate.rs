@@ -81,14 +81,14 @@ pub fn simulate(demand: &Demand, setup: Setup<'_>, policy: &mut dyn Policy) -> C
 }
 
 /// Reads usage off the demand.
-struct Meter<'a> {
+pub(super) struct Meter<'a> {
     demand: &'a Demand,
     at: usize,
     samples: Vec<Sample>,
 }
 
 impl<'a> Meter<'a> {
-    fn new(demand: &'a Demand) -> Self {
+    pub(super) fn new(demand: &'a Demand) -> Self {
         Self {
             demand,
             at: 0,
@@ -97,7 +97,7 @@ impl<'a> Meter<'a> {
     }
 
     /// The last moment until which what was read at `now` tells all.
-    fn constant_until(&mut self, now: i64, resource: Resource) -> i64 {
+    pub(super) fn constant_until(&mut self, now: i64, resource: Resource) -> i64 {
         let piece = match resource {
             // The piece that was read last: a mean up to its very end is still the same.
             Resource::Cpu => self.demand.piece(self.at).map(|piece| piece.end),
@@ -108,9 +108,9 @@ impl<'a> Meter<'a> {
     }
 
     /// Memory in use at `now` under the allocation `held`; it was the same since `before`, or no one looked.
-    fn memory(&mut self, before: i64, now: i64, held: f64) -> &[Sample] {
+    pub(super) fn memory(&mut self, before: i64, now: i64, held: f64) -> &[Sample] {
         self.samples.clear();
-        if let Some(piece) = self.piece_at(now) {
+        if let Some(piece) = self.piece_at(now).filter(|piece| piece.start <= now) {
             self.samples.push(Sample {
                 at: Moment::from_millis(now),
                 span: Duration::from_millis(u64::try_from(now - before).unwrap_or(0)),
@@ -133,13 +133,19 @@ impl<'a> Meter<'a> {
 
     /// CPU used from `before` to `now` under the allocation `held`: means over whole seconds; seconds of the same
     /// usage are one longer sample.
-    fn cpu(&mut self, before: i64, now: i64, held: f64) -> &[Sample] {
+    pub(super) fn cpu(&mut self, before: i64, now: i64, held: f64) -> &[Sample] {
         self.samples.clear();
         let mut from = before;
         while from < now {
             let Some(piece) = self.piece_at(from) else {
                 break;
             };
+            if piece.start > from {
+                // Not known of all the time, so not known.
+                self.samples.clear();
+                from = piece.start;
+                continue;
+            }
             let whole = (piece.end.min(now) - from) / 1000 * 1000;
             let (to, value) = if whole > 0 {
                 (from + whole, piece.value.min(held))
@@ -165,6 +171,10 @@ impl<'a> Meter<'a> {
             let Some(piece) = self.piece_at(at) else {
                 break;
             };
+            at = at.max(piece.start);
+            if at >= to {
+                break;
+            }
             let end = piece.end.min(to);
             sum += piece.value.min(held) * (end - at) as f64;
             at = end;

@@ -33,10 +33,10 @@ pub struct Trace {
 pub struct Demand {
     /// Where each piece begins, in milliseconds since the start of the trace; the first is 0.
     starts: Vec<i64>,
+    /// Where each ends: at the begin of the next, or earlier where nothing is known in between.
+    ends: Vec<i64>,
     /// The wanted amount in each piece, in cores or mebibytes.
     values: Vec<f64>,
-    /// Where the last piece ends.
-    end: i64,
 }
 
 /// One piece of a [`Demand`].
@@ -64,11 +64,22 @@ impl Demand {
         if !rising || !sound || last_ms == 0 {
             return None;
         }
+        let starts: Vec<i64> = points.iter().map(|(at, _)| at - origin).collect();
+        let end = starts.last()? + last_ms;
         Some(Self {
-            starts: points.iter().map(|(at, _)| at - origin).collect(),
+            ends: starts.iter().skip(1).copied().chain([end]).collect(),
             values: points.iter().map(|(_, value)| *value).collect(),
-            end: points.last()?.0 - origin + last_ms,
+            starts,
         })
+    }
+
+    /// The same demand, of which each piece is known for `longest` at most; after that, nothing is known.
+    pub fn known_for(mut self, longest: Duration) -> Self {
+        let longest = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+        for (start, end) in self.starts.iter().zip(&mut self.ends) {
+            *end = (*end).min(start.saturating_add(longest));
+        }
+        self
     }
 
     /// How many pieces there are; at least one.
@@ -83,14 +94,23 @@ impl Demand {
 
     /// When the demand ends, in milliseconds since its start.
     pub fn end(&self) -> i64 {
-        self.end
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// How many milliseconds there are between begin and end of which nothing is known.
+    pub fn unknown(&self) -> i64 {
+        self.end()
+            - self
+                .pieces()
+                .map(|piece| piece.end - piece.start)
+                .sum::<i64>()
     }
 
     /// The piece `index`, if there is one.
     pub fn piece(&self, index: usize) -> Option<Piece> {
         Some(Piece {
             start: *self.starts.get(index)?,
-            end: self.starts.get(index + 1).copied().unwrap_or(self.end),
+            end: *self.ends.get(index)?,
             value: self.values[index],
         })
     }
