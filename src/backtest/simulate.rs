@@ -285,7 +285,9 @@ mod tests {
         }
     }
 
-    fn policies() -> Vec<(&'static str, Box<dyn Fn() -> Box<dyn Policy>>)> {
+    type Make = Box<dyn Fn() -> Box<dyn Policy>>;
+
+    fn policies() -> Vec<(&'static str, Make)> {
         vec![
             (
                 "adaptive",
