@@ -3,6 +3,12 @@
 //! The bounds are a little above the scores of today (`cargo bench --bench policy_scores` prints them, for all
 //! policies). A change that passes one of them is a change for the worse and needs a reason.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may end where what it needs is missing"
+)]
+
 use std::path::Path;
 
 use vm_autoscale::backtest::bill::Bill;
