@@ -2,8 +2,10 @@
 
 pub mod baselines;
 pub mod bill;
+pub mod chart;
 pub mod contest;
 pub mod oracle;
+pub mod recorded;
 pub mod replay;
 pub mod report;
 pub mod run;

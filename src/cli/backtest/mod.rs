@@ -1,53 +1,79 @@
 //! `vm-autoscale backtest`: what the agent would have done with a history, before it touches anything.
 
-use std::path::{Path, PathBuf};
+mod page;
+mod plot;
+mod progress;
+mod sources;
+mod text;
+
+use std::path::PathBuf;
 
 use super::output::OutputFormat;
+use super::table::terminal_width;
 use super::{Exit, fail, show};
 use crate::backtest::report::Report;
-use crate::backtest::run::{self, History};
-use crate::backtest::trace::Trace;
-use crate::config::{self, CpuMethod, LoadError, MemoryMethod, Settings, VmSettings};
-use crate::pve::Layout;
+use crate::backtest::run;
+use crate::config::{self, CpuMethod, LoadError, MemoryMethod, Settings};
+use crate::domain::VmId;
+use crate::pve::{Layout, Timeframe};
 
+/// Nothing is changed, and the daemon need not run. The same code that decides in the daemon is shown the history as it
+/// would have seen it: CPU as means over a second or over the step of the history, memory at each decision, both cut off
+/// by what the VM had, and never the future. A change takes effect one `check_interval` after it was decided. The mode is
+/// taken to be auto, the node to have room for everything.
+///
+/// A trace is a CSV file. Its first line has the step and the VM's ceilings, which replace the maximum of the
+/// configuration: "# step_s=60 max_cores=16 max_memory_mib=32768". Then "time_s,cpu_cores,memory_mib" or without memory,
+/// and a line for each time at which the demand changes.
+///
+/// JSON: vms[] with trace, cpu [[seconds, cores], …] and memory [[seconds, MiB], …] (empty where the history has none),
+/// from the first second on, and summary; total is the sum of the summaries.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("history").required(true).args(["trace", "vm"])))]
 pub(super) struct Args {
-    /// The configuration to try, instead of the node's (or of what is built in where the node has none)
+    /// The configuration to try, instead of the node's, or of what is built in where the node has none
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Histories from files, one VM each; the first line of a file has the VM's ceilings
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    /// Histories from files, one VM each
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     trace: Vec<PathBuf>,
+    /// What Proxmox VE recorded of these VMs
+    #[arg(long, value_name = "VMID", num_args = 1..)]
+    vm: Vec<VmId>,
+    /// How far back the record goes
+    #[arg(long, value_enum, default_value = "day", conflicts_with = "trace")]
+    timeframe: Timeframe,
     /// Move CPU by this lever, instead of what the configuration says
     #[arg(long, value_enum, value_name = "METHOD")]
     cpu_method: Option<CpuMethod>,
     /// Move memory by this lever, instead of what the configuration says; with dimm, modules are unplugged, too
     #[arg(long, value_enum, value_name = "METHOD")]
     memory_method: Option<MemoryMethod>,
+    /// Also write a page with plots to FILE, to look at or to send to somebody
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
-    let settings = match settings(args, layout) {
-        Ok(settings) => settings,
-        Err(e) => return fail(e),
-    };
-    let own = settings
-        .profiles
-        .get("default")
-        .cloned()
-        .unwrap_or_default();
-    let own = with_methods(own, args);
-    let histories: Result<Vec<History>, String> = args
-        .trace
-        .iter()
-        .map(|file| read_trace(file).map(|trace| History::new(trace, &own)))
-        .collect();
-    let histories = match histories {
-        Ok(histories) => histories,
+    let report = match report(args, layout) {
+        Ok(report) => report,
         Err(why) => return fail(why),
     };
-    let report = Report::of(run::run(&histories, &settings, |_| {}), Vec::new());
-    show(format, &report, String::new)
+    if let Some(file) = &args.html
+        && let Err(e) = std::fs::write(file, page::page(&report))
+    {
+        return fail(format_args!("{}: {e}", file.display()));
+    }
+    show(format, &report, || text::text(&report, terminal_width()))
+}
+
+fn report(args: &Args, layout: &Layout) -> Result<Report, String> {
+    let settings = settings(args, layout).map_err(|e| e.to_string())?;
+    let (histories, notes) = sources::read(args, layout, &settings)?;
+    let progress = progress::Progress::new(histories.len());
+    let reports = run::run(&histories, &settings, |done| progress.show(done));
+    progress.end();
+    Ok(Report::of(reports, notes))
 }
 
 /// The configuration that was named, else that of the node, else what is built in.
@@ -60,21 +86,4 @@ fn settings(args: &Args, layout: &Layout) -> Result<Settings, LoadError> {
             Err(e) => Err(e),
         },
     }
-}
-
-fn with_methods(mut own: VmSettings, args: &Args) -> VmSettings {
-    own.cpu.method = args.cpu_method.unwrap_or(own.cpu.method);
-    if let Some(method) = args.memory_method {
-        own.memory.method = method;
-        own.memory.unplug = true;
-    }
-    own
-}
-
-fn read_trace(file: &Path) -> Result<Trace, String> {
-    let told = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
-    let bytes = std::fs::read(file).map_err(|e| told(&e))?;
-    let text = String::from_utf8(bytes).map_err(|_| told(&"not UTF-8 text; is it a trace?"))?;
-    let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    Trace::parse(&name, &text).map_err(|e| told(&e))
 }
