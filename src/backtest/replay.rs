@@ -76,3 +76,6 @@ impl Replay<'_> {
         course
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A backtest as one page of HTML that needs nothing else: to look at, or to send to somebody.
 
 use super::plot::plot;
-use super::text::{percent, round, verdict};
+use super::text::{length, percent, round};
 use crate::backtest::report::{Comparison, Report, Summary, VmReport, Way};
 use crate::domain::{Resource, sanitize};
 
@@ -13,7 +13,7 @@ pub(super) fn page(report: &Report) -> String {
     let mut body = format!(
         "<header><p class=\"brand\">vm-autoscale</p><h1>{}</h1><p class=\"lead\">{}</p></header>",
         title(report),
-        escape(verdict(&report.total).trim_end()).replace('\n', "<br>"),
+        escape(&lead(&report.total)),
     );
     body += &cards(&report.total);
     body += "<section><h2>In total</h2>";
@@ -46,6 +46,14 @@ fn title(report: &Report) -> String {
         [one] => format!("Backtest of {}", name(one)),
         several => format!("Backtest of {} VMs", several.len()),
     }
+}
+
+/// What this is.
+fn lead(total: &Summary) -> String {
+    format!(
+        "What vm-autoscale would have given, and what it would have cost, over {} of history.",
+        length(total)
+    )
 }
 
 /// The VM's name, safe to show.

@@ -12,6 +12,7 @@ const HEIGHT: f64 = 150.0;
 /// Room for the labels left of it and below it.
 const LEFT: f64 = 56.0;
 const BELOW: f64 = 24.0;
+const RIGHT: f64 = 20.0;
 const ABOVE: f64 = 8.0;
 /// So many points across: finer is not seen.
 const COUNT: usize = 860;
@@ -34,7 +35,7 @@ pub(super) fn plot(
     let y = |value: f64| ABOVE + HEIGHT * (1.0 - (value * scale / most).clamp(0.0, 1.0));
     let mut svg = format!(
         "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{title}\">",
-        LEFT + WIDTH + 8.0,
+        LEFT + WIDTH + RIGHT,
         ABOVE + HEIGHT + BELOW,
     );
     for part in 0..=4 {

@@ -53,7 +53,7 @@ fn heading(name: &str, about: &str, width: usize) -> String {
 }
 
 /// `14 days`, `36 h`; and what is missing.
-fn length(summary: &Summary) -> String {
+pub(super) fn length(summary: &Summary) -> String {
     let told = |hours: f64| match hours {
         hours if hours >= 96.0 => format!("{} days", round(hours / 24.0)),
         hours => format!("{} h", round(hours)),
@@ -129,7 +129,7 @@ fn row(name: &str, bill: &Bill) -> String {
 }
 
 /// What it means, in a sentence for each resource.
-pub(super) fn verdict(total: &Summary) -> String {
+fn verdict(total: &Summary) -> String {
     let all = [Some(&total.cpu), total.memory.as_ref()];
     all.into_iter().flatten().map(saving).collect()
 }
@@ -167,4 +167,95 @@ pub(super) fn round(value: f64) -> String {
 /// `part` of `whole` in percent.
 pub(super) fn percent(part: f64, whole: f64) -> String {
     format!("{} %", round(100.0 * part / whole.max(f64::EPSILON)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A day of an office server, and a VM with no memory of its own and a gap.
+    fn report() -> Report {
+        let day = |values: [f64; 6]| {
+            let points: Vec<_> = (0..).step_by(14_400_000).zip(values).collect();
+            Demand::new(&points, Duration::from_secs(14_400)).unwrap()
+        };
+        let bill = |allocated, unmet, changes| Bill {
+            hours: 24.0,
+            demand: 40.0,
+            allocated,
+            slack: allocated - 40.0,
+            unmet,
+            short: unmet,
+            changes,
+            ..Bill::default()
+        };
+        let compared = |resource| Comparison {
+            resource,
+            bills: [
+                bill(56.5, 0.02, 12),
+                bill(71.25, 1.5, 31),
+                bill(96.0, 0.0, 0),
+                bill(192.0, 0.0, 0),
+            ],
+        };
+        let office = VmReport {
+            trace: "office".to_owned(),
+            max_cores: 8.0,
+            max_memory_mib: Some(8192.0),
+            cpu: vec![(0, 2.0), (28_800_000, 4.0), (64_800_000, 1.0)],
+            memory: vec![(0, 8192.0), (5000, 2048.0)],
+            summary: Summary {
+                hours: 24.0,
+                unknown_hours: 0.0,
+                cpu: compared(Resource::Cpu),
+                memory: Some(compared(Resource::Memory)),
+            },
+            demand: (
+                day([0.5, 0.5, 3.4, 3.9, 0.5, 0.2]),
+                Some(day([1500.0, 1500.0, 1600.0, 1600.0, 1500.0, 1500.0])),
+            ),
+        };
+        let mut batch = office.clone();
+        batch.trace =
+            "batch\u{1b}[31m-with-a-name-that-is-longer-than-most-names-of-machines".to_owned();
+        (batch.max_memory_mib, batch.memory) = (None, Vec::new());
+        batch.demand = (batch.demand.0.known_for(Duration::from_secs(7200)), None);
+        (batch.summary.memory, batch.summary.unknown_hours) = (None, 12.0);
+        Report::of(vec![office, batch], vec!["Peaks do not show.".to_owned()])
+    }
+
+    fn plain(width: usize) -> String {
+        anstream::adapter::strip_str(&text(&report(), width)).to_string()
+    }
+
+    #[test]
+    fn a_report_fits_80_columns() {
+        let text = plain(80);
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        insta::assert_snapshot!("at_80", text);
+    }
+
+    #[test]
+    fn charts_use_the_width_there_is() {
+        insta::assert_snapshot!("at_200", plain(200));
+    }
+
+    #[test]
+    fn nothing_narrower_than_the_table_breaks_it() {
+        for width in [0, 1, 20, 40] {
+            assert!(plain(width).contains("fixed at peak"));
+        }
+    }
+
+    #[test]
+    fn a_little_is_not_shown_as_nothing() {
+        assert_eq!(
+            [0.0, 0.001, 0.05, 4.5, 12.04, 99.96, 1234.5]
+                .map(round)
+                .join(" "),
+            "0 <0.01 0.05 4.5 12 100 1234"
+        );
+    }
 }
