@@ -1,8 +1,9 @@
 //! From load onset to capacity live in a real guest, split into sensing, deciding, `qm` and the guest.
 //!
 //! `cargo bench --bench onset`. A real QEMU with a real Linux in software emulation, under the real daemon; `qm` is
-//! pve-sim's, with the waiting times of PVE's. Needs what `tests/real_guest.rs` needs, and says so otherwise. Emulation
-//! makes the guest's part longer than on a node, the other parts not.
+//! pve-sim's, which waits as PVE's does but lacks the second that Perl takes to start. Needs what `tests/real_guest.rs`
+//! needs, and says so otherwise. Emulation makes the guest's part longer than on a node. The load begins right after a
+//! look, so that sensing takes as long as it can: a `check_interval`, or for memory until the next second.
 //!
 //! - sensing: from the load's first instruction to the look that saw it
 //! - deciding: from that look to the start of `qm`, with the checks directly before it
@@ -69,7 +70,7 @@ const ONSETS: [Onset; 2] = [
                 .memory(3072)
                 .without("balloon")
         },
-        load: "hog 1500 100 > /tmp/hog &",
+        load: "hog 2200 100 > /tmp/hog &",
         has: |guest| guest.meminfo("MemTotal"),
     },
 ];

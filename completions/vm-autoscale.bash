@@ -19,6 +19,9 @@ _vm__autoscale() {
             vm__autoscale,apply)
                 cmd="vm__autoscale__subcmd__apply"
                 ;;
+            vm__autoscale,backtest)
+                cmd="vm__autoscale__subcmd__backtest"
+                ;;
             vm__autoscale,check-config)
                 cmd="vm__autoscale__subcmd__check__subcmd__config"
                 ;;
@@ -66,6 +69,9 @@ _vm__autoscale() {
                 ;;
             vm__autoscale__subcmd__help,apply)
                 cmd="vm__autoscale__subcmd__help__subcmd__apply"
+                ;;
+            vm__autoscale__subcmd__help,backtest)
+                cmd="vm__autoscale__subcmd__help__subcmd__backtest"
                 ;;
             vm__autoscale__subcmd__help,check-config)
                 cmd="vm__autoscale__subcmd__help__subcmd__check__subcmd__config"
@@ -119,7 +125,7 @@ _vm__autoscale() {
 
     case "${cmd}" in
         vm__autoscale)
-            opts="-h -V --root --output-format --help --version run status top explain apply history doctor prepare release pause resume check-config import-config notify-test completions help"
+            opts="-h -V --root --output-format --help --version run status top explain apply history backtest doctor prepare release pause resume check-config import-config notify-test completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -149,6 +155,56 @@ _vm__autoscale() {
             case "${prev}" in
                 --only)
                     COMPREPLY=($(compgen -W "cpu memory" -- "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "text json json-pretty yaml" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__backtest)
+            opts="-h -V --config --trace --vm --timeframe --cpu-method --memory-method --html --root --output-format --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --trace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --vm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeframe)
+                    COMPREPLY=($(compgen -W "day week month year" -- "${cur}"))
+                    return 0
+                    ;;
+                --cpu-method)
+                    COMPREPLY=($(compgen -W "auto vcpus cpulimit off" -- "${cur}"))
+                    return 0
+                    ;;
+                --memory-method)
+                    COMPREPLY=($(compgen -W "auto balloon dimm off" -- "${cur}"))
+                    return 0
+                    ;;
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --root)
@@ -263,7 +319,7 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__help)
-            opts="run status top explain apply history doctor prepare release pause resume check-config import-config notify-test completions help"
+            opts="run status top explain apply history backtest doctor prepare release pause resume check-config import-config notify-test completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -277,6 +333,20 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__help__subcmd__apply)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        vm__subcmd__autoscale__subcmd__help__subcmd__backtest)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -13,6 +13,7 @@
 //! Each module below is a room: its first lines say what it is for and what it must not know.
 
 pub mod act;
+pub mod backtest;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -3,6 +3,7 @@
 //! Holds no logic that a room should own.
 
 mod apply;
+mod backtest;
 pub mod check_config;
 mod completions;
 mod doctor;
@@ -108,6 +109,8 @@ enum Command {
     Apply(apply::Args),
     /// Show what happened: changes with their outcomes, problems and their ends
     History(history::Args),
+    /// Show what the agent would have done with a history, before it touches anything
+    Backtest(backtest::Args),
     /// Tell what works live for each VM, and what one power cycle would unlock
     Doctor(doctor::Args),
     /// Make a VM ready for more: hotplug, NUMA, a higher ceiling
@@ -151,6 +154,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain(args) => explain::run(&args, &layout, cli.output_format),
         Command::Apply(args) => apply::run(&args, &layout, cli.output_format),
         Command::History(args) => history::run(&args, &layout, cli.output_format),
+        Command::Backtest(args) => backtest::run(&args, &layout, cli.output_format),
         Command::Doctor(args) => doctor::run(&args, &layout, cli.output_format),
         Command::Prepare(args) => prepare::run(&args, &layout, cli.output_format),
         Command::Release(args) => release::run(&args, &layout, cli.output_format),

@@ -147,7 +147,7 @@ pub struct ResourceSettings {
 }
 
 /// Levers for CPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum CpuMethod {
     /// vCPUs where they can move, else the quota.
@@ -161,7 +161,7 @@ pub enum CpuMethod {
 }
 
 /// Levers for memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum MemoryMethod {
     /// The balloon under the ceiling, memory modules above it.

@@ -47,6 +47,7 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
         at: now,
         changes,
         by_hand,
+        stands_until: stands_until(&judged),
         verdicts: judged.into_iter().map(|j| j.verdict).collect(),
     }
 }
@@ -57,6 +58,8 @@ struct Judged {
     /// The move to make, if any: the lever's state and where to.
     go: Option<(Movable, f64)>,
     priority: u32,
+    /// See [`Plan::stands_until`].
+    stands_until: Moment,
 }
 
 impl Judged {
@@ -80,6 +83,7 @@ impl Judged {
             verdict,
             go: None,
             priority: 0,
+            stands_until: FOR_EVER,
         }
     }
 
@@ -89,6 +93,20 @@ impl Judged {
             .as_ref()
             .map_or(0.0, |(movable, to)| to - movable.allocation)
     }
+}
+
+/// For what no passing of time changes.
+const FOR_EVER: Moment = Moment::from_millis(i64::MAX);
+
+/// Until when all judgements stay the same by themselves.
+fn stands_until(judged: &[Judged]) -> Moment {
+    let ends = judged.iter().map(|j| match j.verdict.reason {
+        Reason::CoolingDown { until }
+        | Reason::Booting { until }
+        | Reason::Resting { until, .. } => j.stands_until.min(until),
+        _ => j.stands_until,
+    });
+    ends.min().unwrap_or(FOR_EVER)
 }
 
 /// What is the same for all judgements of one VM in one tick.
@@ -118,9 +136,11 @@ impl Tick<'_> {
             Ok(answer) => answer,
             Err(why) => {
                 judged.verdict.reason = Reason::Unmeasured { why };
+                judged.stands_until = self.now;
                 return judged;
             }
         };
+        judged.stands_until = want.stands_until;
         let movable = levers.towards(want.amount);
         judged.verdict.lever = Some(movable.lever);
         judged.verdict.wanted = Some(resource.amount(want.amount));
@@ -135,7 +155,12 @@ impl Tick<'_> {
                 judged.verdict.recommended = Some(to);
                 judged.verdict.reason = Reason::NotAutomatic { mode, to };
             }
-            Err(reason) => judged.verdict.reason = reason,
+            Err(reason) => {
+                if reason == Reason::FirstLowReading {
+                    judged.stands_until = self.now;
+                }
+                judged.verdict.reason = reason;
+            }
         }
         judged
     }
@@ -204,12 +229,11 @@ impl Tick<'_> {
         match resource {
             Resource::Cpu => {
                 let usage = gates::fresh(&vm.cpu.usage, self.now, self.oldest)?;
-                let second = Duration::from_secs(1);
                 let count = usage.seconds.len() as u32;
-                let at = |i: usize| self.now - second * (count - 1 - i as u32);
+                let at = |i: usize| self.now - usage.each * (count - 1 - i as u32);
                 let sample = |(i, value): (usize, &Cores)| Sample {
                     at: at(i),
-                    span: second,
+                    span: usage.each,
                     value: value.as_f64(),
                 };
                 Ok(Usage {

@@ -17,6 +17,10 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What somebody else changed since the agent's own last change: it is respected, and is the new baseline.
     pub by_hand: Vec<ByHand>,
+    /// Asked again before this time, with the same things measured, the answer would be the same. At the earliest now,
+    /// where it says nothing. `backtest` passes over the time until then.
+    #[serde(skip)]
+    pub stands_until: Moment,
     /// One for every managed VM and resource, also where nothing is done.
     pub verdicts: Vec<Verdict>,
 }

@@ -108,6 +108,7 @@ pub(crate) fn cpu_usage(cores: f64) -> Reading<CpuUsage> {
     let usage = CpuUsage {
         mean,
         seconds: vec![mean; 5],
+        each: Duration::from_secs(1),
         throttled: None,
         busiest_vcpu: None,
     };

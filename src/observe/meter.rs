@@ -73,6 +73,7 @@ impl CpuMeter {
         Some(CpuUsage {
             mean,
             seconds: std::mem::take(&mut self.means),
+            each: Duration::from_secs(1),
             throttled,
             busiest_vcpu: None,
         })

@@ -145,8 +145,11 @@ pub struct CpuView {
 pub struct CpuUsage {
     /// Mean since the previous tick.
     pub mean: Cores,
-    /// Means over a second each, oldest first; at least one.
+    /// Means over the time `each`, oldest first; at least one.
     pub seconds: Vec<Cores>,
+    /// The length of each mean: a second. In a history that stays the same for longer, as long as it does.
+    #[serde(skip)]
+    pub each: Duration,
     /// Share of the quota's periods in which the VM was held back; `None` without a quota.
     pub throttled: Option<Percent>,
     /// The busiest vCPU thread's share of one core; `None` where threads could not be read.

@@ -277,6 +277,7 @@ impl Watched {
                 let usage = CpuUsage {
                     mean,
                     seconds: vec![mean],
+                    each: Duration::from_secs(1),
                     throttled: None,
                     busiest_vcpu: None,
                 };

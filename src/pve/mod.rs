@@ -14,6 +14,7 @@ pub mod process;
 pub mod pvesh;
 pub mod qm;
 pub mod qmp;
+pub mod rrd;
 pub mod scope;
 pub mod vmlist;
 
@@ -27,5 +28,6 @@ pub use process::{QemuProcess, VcpuThread};
 pub use pvesh::{GuestResources, Pvesh};
 pub use qm::{Limits, Qm, Returned};
 pub use qmp::QmpError;
+pub use rrd::{RrdPoint, Timeframe};
 pub use scope::Scope;
 pub use vmlist::{Members, VmList};

@@ -120,7 +120,10 @@ impl Pvesh {
         Ok(sanitize(&version.version, 40))
     }
 
-    async fn get<T: serde::de::DeserializeOwned>(&self, args: &[&str]) -> Result<T, CommandError> {
+    pub(super) async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        args: &[&str],
+    ) -> Result<T, CommandError> {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let done = check(command::run(&self.program, &args, self.limits.read).await)?;
         serde_json::from_str(&done.stdout).map_err(|error| {
@@ -153,7 +156,7 @@ impl Loose {
 }
 
 /// A number that may be absent or null, but nothing else.
-fn fraction<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+pub(super) fn fraction<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
     let Some(loose) = Option::<Loose>::deserialize(from)? else {
         return Ok(None);
     };

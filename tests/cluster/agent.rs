@@ -215,6 +215,7 @@ fn view(
         let usage = CpuUsage {
             mean,
             seconds: vec![mean; 5],
+            each: Duration::from_secs(1),
             throttled: None,
             busiest_vcpu: None,
         };

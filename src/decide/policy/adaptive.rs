@@ -82,6 +82,7 @@ impl Policy for Adaptive {
             amount,
             need,
             reason,
+            stands_until: seen.now,
         }
     }
 }

@@ -58,6 +58,8 @@ pub struct Want {
     pub need: f64,
     /// Why.
     pub reason: Reason,
+    /// Asked again before this time, with usage unchanged, the policy would say the same. At the earliest now.
+    pub stands_until: Moment,
 }
 
 /// An algorithm. Its state is what it has learned of one resource of one VM.
@@ -70,9 +72,9 @@ pub trait Policy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Straight to what is needed, back to the recent peak.
-    Adaptive(adaptive::Adaptive),
-    /// A step up above `high`, a step down below `low`.
+    /// See [`adaptive`].
+    Adaptive(Box<adaptive::Adaptive>),
+    /// See [`threshold`].
     Threshold(threshold::Threshold),
 }
 
@@ -80,8 +82,8 @@ impl State {
     /// A policy that has learned nothing yet.
     pub fn new(kind: PolicyKind) -> Self {
         match kind {
-            PolicyKind::Adaptive => Self::Adaptive(adaptive::Adaptive::default()),
-            PolicyKind::Threshold => Self::Threshold(threshold::Threshold),
+            PolicyKind::Adaptive => Self::Adaptive(Box::default()),
+            PolicyKind::Threshold => Self::Threshold(threshold::Threshold::default()),
         }
     }
 
@@ -103,7 +105,16 @@ impl Policy for State {
     }
 }
 
-/// The mean of some samples of equal span; zero for none.
+/// The mean of the samples, each with the weight of its length; of readings without length, the plain mean.
 fn mean(samples: &[Sample]) -> f64 {
-    samples.iter().map(|s| s.value).sum::<f64>() / samples.len().max(1) as f64
+    let weight = |sample: &Sample| sample.span.as_secs_f64();
+    let total: f64 = samples.iter().map(weight).sum();
+    if total > 0.0 {
+        samples.iter().map(|s| s.value * weight(s)).sum::<f64>() / total
+    } else {
+        samples.iter().map(|s| s.value).sum::<f64>() / samples.len().max(1) as f64
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,17 +8,14 @@ use super::failure::{DIE, Done, EARLY, Failure};
 use super::node_info::{self, RELEASE, REPOSITORY_ID, VERSION};
 use super::options::{self, Parsed, Spec, Takes, spec};
 use super::power;
-use super::resources::{self, RoundRobin};
+use super::resources;
+use super::rrd;
 use super::session::Session;
 use super::status;
 use super::store;
 use super::update::Update;
 use crate::vmconf::schema::{self, Kind};
 use crate::vmconf::{PendingDeletes, VmConfig};
-
-/// Seconds between two points of `rrddata` at its finest, and how many there are for an hour.
-const RRD_STEP_S: u64 = 60;
-const RRD_POINTS: u64 = 60;
 
 /// A method of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,7 +193,7 @@ impl VmMethod {
                 let (config, text) = store::load(session, vmid)?;
                 Ok(pending(session, &config, &store::digest(&text)))
             }
-            Self::RrdData => rrd_data(session, vmid),
+            Self::RrdData => rrd::data(session, vmid, parsed.take("timeframe")),
             Self::Update => {
                 let mut update = Update::new(vmid, parsed)?;
                 update.check(session)?;
@@ -316,39 +313,6 @@ fn pending(session: &Session, config: &VmConfig, digest: &str) -> Value {
         only_delete.map(|(key, force)| json!({ "key": key, "delete": delete_code(force) })),
     );
     Value::Array(items)
-}
-
-/// The last hour, a point a minute. Real nodes keep a binary file; this one keeps a JSON object a line, each with its
-/// `time`, in the file of the same name, and a minute without a line has only its time.
-fn rrd_data(session: &Session, vmid: u32) -> Done<Value> {
-    store::load(session, vmid)?;
-    let lines = session
-        .read(format!("var/lib/rrdcached/db/pve-vm-9.0/{vmid}"))
-        .unwrap_or_default();
-    let points: Vec<Value> = lines
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
-    let rrd = RoundRobin::read(session);
-    let seen = rrd
-        .node(session.node())
-        .and_then(|fields| fields.get(2)?.parse::<u64>().ok());
-    let newest = points
-        .iter()
-        .filter_map(|point| point["time"].as_u64())
-        .max();
-    let end = seen.max(newest).unwrap_or(0) / RRD_STEP_S * RRD_STEP_S;
-    let start = end.saturating_sub((RRD_POINTS - 1) * RRD_STEP_S);
-    let at = |time: u64| {
-        points
-            .iter()
-            .find(|point| point["time"] == time)
-            .cloned()
-            .unwrap_or(json!({ "time": time }))
-    };
-    Ok((0..RRD_POINTS)
-        .map(|index| at(start + index * RRD_STEP_S))
-        .collect())
 }
 
 /// Why another node's method cannot be called: there is no way to it from here.

@@ -17,6 +17,7 @@ mod power;
 mod pvesh;
 mod qm;
 mod resources;
+mod rrd;
 mod session;
 mod status;
 mod store;

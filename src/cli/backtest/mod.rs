@@ -1,0 +1,89 @@
+//! `vm-autoscale backtest`: what the agent would have done with a history, before it touches anything.
+
+mod page;
+mod plot;
+mod progress;
+mod sources;
+mod text;
+
+use std::path::PathBuf;
+
+use super::output::OutputFormat;
+use super::table::terminal_width;
+use super::{Exit, fail, show};
+use crate::backtest::report::Report;
+use crate::backtest::run;
+use crate::config::{self, CpuMethod, LoadError, MemoryMethod, Settings};
+use crate::domain::VmId;
+use crate::pve::{Layout, Timeframe};
+
+/// Nothing is changed, and the daemon need not run. The same code that decides in the daemon is shown the history as it
+/// would have seen it: CPU as means over a second or over the step of the history, memory at each decision, both cut off
+/// by what the VM had, and never the future. A change takes effect one `check_interval` after it was decided. The mode is
+/// taken to be auto, the node to have room for everything.
+///
+/// A trace is a CSV file. Its first line has the step and the VM's ceilings, which replace the maximum of the
+/// configuration: "# step_s=60 max_cores=16 max_memory_mib=32768". Then "time_s,cpu_cores,memory_mib" or without memory,
+/// and a line for each time at which the demand changes.
+///
+/// JSON: vms[] with trace, cpu [[seconds, cores], …] and memory [[seconds, MiB], …] (empty where the history has none),
+/// from the first second on, and summary; total is the sum of the summaries.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("history").required(true).args(["trace", "vm"])))]
+pub(super) struct Args {
+    /// The configuration to try, instead of the node's, or of what is built in where the node has none
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Histories from files, one VM each
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    trace: Vec<PathBuf>,
+    /// What Proxmox VE recorded of these VMs
+    #[arg(long, value_name = "VMID", num_args = 1..)]
+    vm: Vec<VmId>,
+    /// How far back the record goes
+    #[arg(long, value_enum, default_value = "day", conflicts_with = "trace")]
+    timeframe: Timeframe,
+    /// Move CPU by this lever, instead of what the configuration says
+    #[arg(long, value_enum, value_name = "METHOD")]
+    cpu_method: Option<CpuMethod>,
+    /// Move memory by this lever, instead of what the configuration says; with dimm, modules are unplugged, too
+    #[arg(long, value_enum, value_name = "METHOD")]
+    memory_method: Option<MemoryMethod>,
+    /// Also write a page with plots to FILE, to look at or to send to somebody
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
+    let report = match report(args, layout) {
+        Ok(report) => report,
+        Err(why) => return fail(why),
+    };
+    if let Some(file) = &args.html
+        && let Err(e) = std::fs::write(file, page::page(&report))
+    {
+        return fail(format_args!("{}: {e}", file.display()));
+    }
+    show(format, &report, || text::text(&report, terminal_width()))
+}
+
+fn report(args: &Args, layout: &Layout) -> Result<Report, String> {
+    let settings = settings(args, layout).map_err(|e| e.to_string())?;
+    let (histories, notes) = sources::read(args, layout, &settings)?;
+    let progress = progress::Progress::new(histories.len());
+    let reports = run::run(&histories, &settings, |done| progress.show(done));
+    progress.end();
+    Ok(Report::of(reports, notes))
+}
+
+/// The configuration that was named, else that of the node, else what is built in.
+fn settings(args: &Args, layout: &Layout) -> Result<Settings, LoadError> {
+    match &args.config {
+        Some(file) => config::load(file).map(|loaded| loaded.settings),
+        None => match config::load(&layout.config_file()) {
+            Ok(loaded) => Ok(loaded.settings),
+            Err(LoadError::Missing(_)) => Ok(Settings::default()),
+            Err(e) => Err(e),
+        },
+    }
+}

@@ -1,0 +1,252 @@
+//! What holds for every policy, whatever it is told.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::Percent;
+
+const RULE: ResourceSettings = ResourceSettings {
+    high: Percent::whole(80),
+    low: Percent::whole(20),
+};
+const KINDS: [PolicyKind; 2] = [PolicyKind::Adaptive, PolicyKind::Threshold];
+const TICK: Duration = Duration::from_secs(5);
+
+/// A VM under a policy, whose wants are fulfilled a tick later.
+struct Vm {
+    policy: State,
+    resource: Resource,
+    now: Moment,
+    allocation: f64,
+    limits: (f64, f64, f64),
+}
+
+impl Vm {
+    fn new(kind: PolicyKind, resource: Resource) -> Self {
+        let limits = match resource {
+            Resource::Cpu => (1.0, 8.0, 1.0),
+            Resource::Memory => (1024.0, 16_384.0, 64.0),
+        };
+        Self {
+            policy: State::new(kind),
+            resource,
+            now: Moment::from_millis(1_800_000_000_000),
+            allocation: limits.1,
+            limits,
+        }
+    }
+
+    fn tell(&mut self, used: f64, short: bool) -> Want {
+        self.now = self.now + TICK;
+        let (min, max, grain) = self.limits;
+        let sample = Sample {
+            at: self.now,
+            span: if self.resource == Resource::Cpu {
+                TICK
+            } else {
+                Duration::ZERO
+            },
+            value: used,
+        };
+        self.policy.want(&Observation {
+            now: self.now,
+            resource: self.resource,
+            usage: &[sample],
+            allocation: self.allocation,
+            short,
+            min,
+            max,
+            grain,
+            settings: &RULE,
+        })
+    }
+
+    /// One tick with a demand; returns what is held afterwards.
+    fn live(&mut self, demand: f64) -> f64 {
+        let want = self.tell(demand.min(self.allocation), false);
+        let (min, max, grain) = self.limits;
+        self.allocation = ((want.amount / grain - 1e-9).ceil() * grain).clamp(min, max);
+        self.allocation
+    }
+}
+
+fn resources() -> impl Strategy<Value = Resource> {
+    prop_oneof![Just(Resource::Cpu), Just(Resource::Memory)]
+}
+
+/// Shares of the maximum: levels with bursts, as loads are, and anything else.
+fn shares() -> impl Strategy<Value = Vec<f64>> {
+    proptest::collection::vec(prop_oneof![0.1..0.3_f64, 0.0..1.5_f64], 1..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_same_input_gives_the_same_want(resource in resources(), shares in shares()) {
+        for kind in KINDS {
+            let (mut one, mut other) = (Vm::new(kind, resource), Vm::new(kind, resource));
+            for share in &shares {
+                let demand = share * one.limits.1;
+                prop_assert_eq!(one.live(demand), other.live(demand));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_learned_survives_being_stored(resource in resources(), shares in shares()) {
+        for kind in KINDS {
+            let mut vm = Vm::new(kind, resource);
+            shares.iter().for_each(|share| { vm.live(share * vm.limits.1); });
+            let stored = serde_json::to_string(&vm.policy).unwrap();
+            prop_assert!(stored.len() < 64 * 1024, "{} bytes", stored.len());
+            let mut restored = Vm { policy: serde_json::from_str(&stored).unwrap(), ..vm };
+            let before = restored.allocation;
+            let after = restored.live(0.0);
+            prop_assert!(after <= before);
+        }
+    }
+
+    #[test]
+    fn a_constant_load_ends_in_a_constant_allocation(
+        resource in resources(),
+        shares in shares(),
+        load in 0.0..1.2_f64,
+    ) {
+        for kind in KINDS {
+            let mut vm = Vm::new(kind, resource);
+            let max = vm.limits.1;
+            shares.iter().for_each(|share| { vm.live(share * max); });
+            // Four days, the longest for which anything is held.
+            (0..4 * 86_400 / 5).for_each(|_| { vm.live(load * max); });
+            let settled = vm.allocation;
+            (0..1000).for_each(|_| { vm.live(load * max); });
+            prop_assert_eq!(vm.allocation, settled, "{:?}", kind);
+            prop_assert!(settled >= (load * max).min(max) - 1e-6, "{:?} is short for ever", kind);
+        }
+    }
+
+    #[test]
+    fn a_want_is_a_number_within_the_limits_whatever_is_told(
+        resource in resources(),
+        told in proptest::collection::vec(
+            (any::<f64>(), any::<bool>(), any::<f64>(), any::<i64>(), 0.0..1e6_f64, 0.0..1e6_f64, any::<f64>()),
+            1..40,
+        ),
+    ) {
+        for kind in KINDS {
+            let mut vm = Vm::new(kind, resource);
+            for (used, short, allocation, clock, min, more, grain) in &told {
+                vm.allocation = *allocation;
+                vm.now = Moment::from_millis(*clock / 2);
+                vm.limits = (*min, min + more, *grain);
+                let want = vm.tell(*used, *short);
+                prop_assert!(want.amount.is_finite() && want.need.is_finite());
+                prop_assert!(want.amount >= *min && want.amount <= min + more);
+            }
+        }
+    }
+}
+
+#[test]
+fn adaptive_holds_a_core_that_is_wanted_again_every_other_minute() {
+    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Cpu);
+    let minute = |n: i32| if n % 3 == 0 { 2.5 } else { 1.5 };
+    let mut held = Vec::new();
+    for n in 0..120 {
+        (0..12).for_each(|_| held.push(vm.live(minute(n))));
+    }
+    let last_hour = &held[60 * 12..];
+    assert!(last_hour.iter().all(|cores| *cores == 3.0), "{last_hour:?}");
+}
+
+#[test]
+fn adaptive_gives_back_a_core_that_is_wanted_once_an_hour() {
+    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Cpu);
+    let demand = |minute: i32| if minute % 60 < 5 { 3.5 } else { 0.5 };
+    let mut held = Vec::new();
+    for minute in 0..600 {
+        (0..12).for_each(|_| held.push(vm.live(demand(minute))));
+    }
+    let mean = held[300 * 12..].iter().sum::<f64>() / (300.0 * 12.0);
+    assert!(mean < 1.6, "holds {mean} cores on average");
+}
+
+#[test]
+fn adaptive_reaches_eight_cores_from_one_in_four_changes() {
+    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Cpu);
+    (0..400).for_each(|_| {
+        vm.live(0.3);
+    });
+    assert_eq!(vm.allocation, 1.0);
+    let mut sizes = vec![1.0];
+    for _ in 0..20 {
+        let size = vm.live(7.5);
+        if sizes.last() != Some(&size) {
+            sizes.push(size);
+        }
+    }
+    assert_eq!(vm.allocation, 8.0);
+    assert!(sizes.len() <= 5, "{sizes:?}");
+}
+
+#[test]
+fn adaptive_does_not_run_after_bursts_of_a_second() {
+    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Cpu);
+    let mut changes = 0;
+    for tick in 0..3600 {
+        let burst = tick % 12 == 0;
+        vm.now = vm.now + TICK;
+        let seconds: Vec<Sample> = (0..5)
+            .map(|second| Sample {
+                at: vm.now,
+                span: Duration::from_secs(1),
+                value: if burst && second == 0 {
+                    4.0_f64.min(vm.allocation)
+                } else {
+                    0.4
+                },
+            })
+            .collect();
+        let want = vm.policy.want(&Observation {
+            now: vm.now,
+            resource: Resource::Cpu,
+            usage: &seconds,
+            allocation: vm.allocation,
+            short: false,
+            min: 1.0,
+            max: 8.0,
+            grain: 1.0,
+            settings: &RULE,
+        });
+        let next = want.amount.ceil();
+        changes += usize::from(tick > 720 && next != vm.allocation);
+        vm.allocation = next;
+    }
+    assert!(changes <= 8, "{changes} changes in four hours");
+}
+
+#[test]
+fn memory_is_not_taken_while_a_guest_is_not_known() {
+    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Memory);
+    (0..50).for_each(|_| {
+        assert_eq!(vm.live(2000.0), 16_384.0);
+    });
+    (0..100).for_each(|_| {
+        vm.live(2000.0);
+    });
+    assert!(vm.allocation < 4096.0);
+}
+
+#[test]
+fn memory_that_a_guest_is_known_to_want_at_once_stays() {
+    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Memory);
+    // Every two hours, six gigabytes more within a tick, for ten minutes.
+    let demand = |tick: i32| if tick % 1440 < 120 { 8192.0 } else { 2048.0 };
+    let mut short = 0;
+    for tick in 0..1440 * 12 {
+        short += usize::from(tick > 1440 && demand(tick) > vm.allocation);
+        vm.live(demand(tick));
+    }
+    assert!(short <= 11, "short in {short} ticks of a day");
+}

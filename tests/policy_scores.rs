@@ -1,0 +1,95 @@
+//! The default policy stays as close to a clairvoyant as it was measured to be, on a selection of real workloads.
+//!
+//! The bounds are a little above the scores of today (`cargo bench --bench policy_scores` prints them, for all
+//! policies). A change that passes one of them is a change for the worse and needs a reason.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may end where what it needs is missing"
+)]
+
+use std::path::Path;
+
+use vm_autoscale::backtest::bill::Bill;
+use vm_autoscale::backtest::contest::{Contestant, Race};
+use vm_autoscale::backtest::trace::Trace;
+use vm_autoscale::config::PolicyKind;
+use vm_autoscale::domain::Resource;
+
+const ADAPTIVE: Contestant = Contestant::Ours(PolicyKind::Adaptive);
+
+fn races(set: &str, resource: Resource) -> Vec<Race> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/traces")
+        .join(set);
+    let races: Vec<Race> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| {
+            let trace = Trace::parse("trace", &std::fs::read_to_string(path).unwrap()).unwrap();
+            Race::of(&trace)
+        })
+        .filter(|race| race.resource == resource)
+        .collect();
+    assert!(!races.is_empty());
+    races
+}
+
+fn bills(races: &[Race], contestant: Contestant) -> Vec<Bill> {
+    races
+        .iter()
+        .map(|race| race.bill(&race.run(contestant)))
+        .collect()
+}
+
+fn score(set: &str, resource: Resource, contestant: Contestant) -> f64 {
+    let races = races(set, resource);
+    let scores = races
+        .iter()
+        .zip(bills(&races, contestant))
+        .map(|(race, bill)| race.score(&bill));
+    scores.sum::<f64>() / races.len() as f64
+}
+
+#[test]
+fn adaptive_stays_near_the_oracle_on_servers() {
+    assert!(score("servers-60s", Resource::Cpu, ADAPTIVE) < 1.42);
+    assert!(score("servers-60s", Resource::Memory, ADAPTIVE) < 1.16);
+}
+
+#[test]
+fn adaptive_stays_near_the_oracle_on_services() {
+    assert!(score("services-60s", Resource::Cpu, ADAPTIVE) < 1.24);
+    assert!(score("services-60s", Resource::Memory, ADAPTIVE) < 1.12);
+}
+
+#[test]
+fn adaptive_stays_near_the_oracle_where_bursts_last_seconds() {
+    assert!(score("cluster-1s", Resource::Cpu, ADAPTIVE) < 1.23);
+    assert!(score("cluster-1s", Resource::Memory, ADAPTIVE) < 1.24);
+}
+
+#[test]
+fn adaptive_stays_near_the_oracle_on_coarse_histories() {
+    assert!(score("vms-300s", Resource::Cpu, ADAPTIVE) < 1.25);
+}
+
+#[test]
+fn a_server_is_not_changed_all_day_long() {
+    for (resource, most) in [(Resource::Cpu, 42.0), (Resource::Memory, 20.0)] {
+        let bills = bills(&races("servers-60s", resource), ADAPTIVE);
+        let hours: f64 = bills.iter().map(|bill| bill.hours).sum();
+        let changes: usize = bills.iter().map(|bill| bill.changes).sum();
+        let per_day = changes as f64 * 24.0 / hours;
+        assert!(per_day < most, "{resource}: {per_day:.1} a day");
+    }
+}
+
+#[test]
+fn hardly_any_shortage_of_memory_follows_from_a_shrink() {
+    let sets = ["servers-60s", "services-60s", "cluster-1s"];
+    let bills = sets.map(|set| bills(&races(set, Resource::Memory), ADAPTIVE));
+    let regretted: usize = bills.iter().flatten().map(|bill| bill.regretted).sum();
+    assert!(regretted <= 1, "{regretted}");
+}
