@@ -225,28 +225,3 @@ fn adaptive_does_not_run_after_bursts_of_a_second() {
     }
     assert!(changes <= 8, "{changes} changes in four hours");
 }
-
-#[test]
-fn memory_is_not_taken_while_a_guest_is_not_known() {
-    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Memory);
-    (0..50).for_each(|_| {
-        assert_eq!(vm.live(2000.0), 16_384.0);
-    });
-    (0..100).for_each(|_| {
-        vm.live(2000.0);
-    });
-    assert!(vm.allocation < 4096.0);
-}
-
-#[test]
-fn memory_that_a_guest_is_known_to_want_at_once_stays() {
-    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Memory);
-    // Every two hours, six gigabytes more within a tick, for ten minutes.
-    let demand = |tick: i32| if tick % 1440 < 120 { 8192.0 } else { 2048.0 };
-    let mut short = 0;
-    for tick in 0..1440 * 12 {
-        short += usize::from(tick > 1440 && demand(tick) > vm.allocation);
-        vm.live(demand(tick));
-    }
-    assert!(short <= 11, "short in {short} ticks of a day");
-}
