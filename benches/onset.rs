@@ -7,8 +7,8 @@
 //!
 //! - sensing: from the load's first instruction to the look that saw it
 //! - deciding: from that look to the start of `qm`, with the checks directly before it
-//! - qm: from its start to its end
-//! - guest: from there to the guest's own /proc having more; zero if it had before `qm` ended
+//! - qm: from its start to the read-back of what it did
+//! - guest: from there to the guest's own /proc having more; zero if it had before
 
 #![allow(
     clippy::unwrap_used,
@@ -19,15 +19,12 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use support::guest::{Serial, Turn, turn};
 use support::{Daemon, Node, Vm, pause};
 use vm_autoscale::domain::{Moment, Resource};
-use vm_autoscale::record::{ResourceState, State};
+use vm_autoscale::record::{Event, EventKind, ResourceState, State};
 
 /// Each onset is measured so often, each time in a guest of its own.
 const ROUNDS: usize = 3;
@@ -60,7 +57,7 @@ const ONSETS: [Onset; 2] = [
     Onset {
         name: "a program takes 100 MB/s",
         resource: Resource::Memory,
-        config: "    memory: {min: 512MiB}\n",
+        config: "    memory: {min: 512MiB}\n    cooldown: {down: 2s}\n",
         vm: || {
             Vm::new(101)
                 .without("hotplug")
@@ -104,16 +101,15 @@ fn measure(onset: &Onset, turn: &Turn) -> [f64; 5] {
     rest(&daemon);
     let has = (onset.has)(&mut guest);
 
-    let qm = node.path("usr/sbin/qm");
     let began = Moment::now();
-    // All three look from before the load on: the guest's line may be slow to answer under it.
-    let (saw, (started, ended), live) = std::thread::scope(|scope| {
+    // It looks from before the load on: the guest's line may be slow to answer under it.
+    let (saw, live) = std::thread::scope(|scope| {
         let saw = scope.spawn(|| until(|| grows(onset, &daemon, began)));
-        let life = scope.spawn(|| life_of(&qm));
         guest.run(onset.load);
         let live = until(|| ((onset.has)(&mut guest) > has).then(Moment::now));
-        (saw.join().unwrap(), life.join().unwrap(), live)
+        (saw.join().unwrap(), live)
     });
+    let (started, ended) = until(|| life_of_the_change(onset, &node, began));
     daemon.stop();
 
     let between = |from: Moment, to: Moment| (to.as_millis() - from.as_millis()) as f64 / 1000.0;
@@ -124,23 +120,6 @@ fn measure(onset: &Onset, turn: &Turn) -> [f64; 5] {
         between(ended, live).max(0.0),
         between(began, live),
     ]
-}
-
-/// When the next process that runs `program` started and ended.
-fn life_of(program: &Path) -> (Moment, Moment) {
-    let runs = |pid: &Path| {
-        let line = fs::read(pid.join("cmdline")).unwrap_or_default();
-        let mut words = line.split(|byte| *byte == 0);
-        words.any(|word| word == program.as_os_str().as_bytes())
-    };
-    let (pid, started) = until(|| {
-        let mut processes = fs::read_dir("/proc").unwrap().flatten().map(|e| e.path());
-        processes
-            .find(|pid| runs(pid))
-            .map(|pid| (pid, Moment::now()))
-    });
-    until(|| (!runs(&pid)).then_some(()));
-    (started, Moment::now())
 }
 
 /// Waits until the agent has nothing to change.
@@ -165,6 +144,27 @@ fn grows(onset: &Onset, daemon: &Daemon, since: Moment) -> Option<Moment> {
     let state = all.into_iter().find(|r| r.resource == onset.resource)?;
     let (target, allocation) = (state.target?, state.allocation.get()?);
     (at > since && target.value() > allocation.value()).then_some(at)
+}
+
+/// When `qm` was started for the first growth since `since`, and when its result was read back.
+fn life_of_the_change(onset: &Onset, node: &Node, since: Moment) -> Option<(Moment, Moment)> {
+    let history = std::fs::read_to_string(node.path("var/lib/vm-autoscale/history.jsonl")).ok()?;
+    let events = history
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    events
+        .map(|event: Event| event.kind)
+        .find_map(|kind| match kind {
+            EventKind::Changed(done)
+                if done.change.lever.resource() == onset.resource
+                    && done.change.grows()
+                    && done.at > since =>
+            {
+                let took = i64::try_from(done.took.as_millis()).unwrap();
+                Some((Moment::from_millis(done.at.as_millis() - took), done.at))
+            }
+            _ => None,
+        })
 }
 
 /// When the state was read, and what it says of CPU and memory.

@@ -13,7 +13,8 @@ use crate::domain::VmId;
 /// Check the configuration file and show what is in force.
 ///
 /// Shows every fault with its place and what to write instead. Exits with 0 if the file is right, with 1 if it has
-/// faults, with 3 if it can be used but has warnings.
+/// faults, with 3 if it can be used but has warnings. The cluster's settings in /etc/pve/vm-autoscale/config.yaml, if
+/// there are such, are checked with it: what the node's own file says goes over them.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct CheckConfig {
     /// Show the settings of this VM and where each comes from.
@@ -77,7 +78,7 @@ pub enum CheckError {
     Io(#[from] io::Error),
 }
 
-/// Checks `args.file`, or else `in_use`, and prints the result to `out`. Colours are always written; a stream that
+/// Checks `args.file`, or else `in_use`, over the cluster's settings (the name of their file, and its text), and prints the result to `out`. Colours are always written; a stream that
 /// strips them where they are not wanted is the caller's part.
 ///
 /// # Errors
@@ -85,12 +86,17 @@ pub enum CheckError {
 pub fn run(
     args: &CheckConfig,
     in_use: &Path,
+    cluster: Option<(&Path, &str)>,
     format: OutputFormat,
     out: &mut dyn Write,
 ) -> Result<CheckResult, CheckError> {
     let file = args.file.as_deref().unwrap_or(in_use);
-    match config::load(file) {
+    let load =
+        |cluster| config::contents(file).and_then(|own| config::read_over(&own, file, cluster));
+    match load(cluster) {
         Ok(_) if args.quiet => Ok(CheckResult::Valid),
+        // A reload goes on with the cluster's last good file.
+        Err(LoadError::Cluster(_)) if args.quiet && load(None).is_ok() => Ok(CheckResult::Valid),
         Ok(loaded) => usable(args, file, &loaded, format, out),
         Err(error) => {
             let report = Report {
@@ -134,7 +140,7 @@ fn usable(
         effective,
     };
     format.print(out, &report, |out| {
-        print_findings(out, file, &loaded.source, &loaded.warnings, "warning")?;
+        print_findings(out, &loaded.source, &loaded.warnings, "warning")?;
         print_summary(out, &report, loaded)?;
         print_heading(out, args, loaded)?;
         print_table(out, &report.effective)
@@ -149,12 +155,12 @@ fn profiles(loaded: &Loaded) -> String {
 
 fn print_faults(out: &mut dyn Write, error: &LoadError) -> io::Result<()> {
     match error {
-        LoadError::Invalid(invalid) => {
-            let (file, source) = (&invalid.file, &invalid.source_text);
-            print_findings(out, file, source, &invalid.faults, "fault")?;
+        LoadError::Invalid(invalid) | LoadError::Cluster(invalid) => {
+            let source = &invalid.source_text;
+            print_findings(out, source, &invalid.faults, "fault")?;
             let count = counted(invalid.faults.len(), "fault");
             let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-            writeln!(out, "{red}{}: {count}{red:#}", file.display())
+            writeln!(out, "{red}{}: {count}{red:#}", invalid.file.display())
         }
         other => writeln!(out, "{other}"),
     }
@@ -162,7 +168,6 @@ fn print_faults(out: &mut dyn Write, error: &LoadError) -> io::Result<()> {
 
 fn print_findings(
     out: &mut dyn Write,
-    file: &Path,
     source: &Source,
     findings: &[Fault],
     kind: &str,
@@ -172,7 +177,7 @@ fn print_findings(
         _ => AnsiColor::Yellow,
     };
     for finding in findings.iter().take(config::SHOWN) {
-        writeln!(out, "{}", source.render(file, finding, color))?;
+        writeln!(out, "{}", source.render(finding, color))?;
     }
     match findings.len().checked_sub(config::SHOWN) {
         Some(more @ 1..) => writeln!(out, "and {more} more\n"),

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::output::OutputFormat;
 use super::{Exit, blocking, fail, show};
-use crate::cluster::{Mounted, VmFacts};
-use crate::config::{self, Selection, Settings};
+use crate::cluster::{self, Mounted, VmFacts};
+use crate::config::{Selection, Settings};
 use crate::domain::{Lever, NodeName, Setting, VmId};
 use crate::observe::{Inspection, inspect};
 use crate::pve::health::{self, Check};
@@ -36,8 +36,8 @@ struct Patient {
 }
 
 pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
-    let (settings, node) = match (config::load(&layout.config_file()), layout.node_name()) {
-        (Ok(loaded), Ok(node)) => (loaded.settings, node),
+    let (settings, node) = match (cluster::settings_in_force(layout), layout.node_name()) {
+        (Ok(settings), Ok(node)) => (settings, node),
         (Err(e), _) => return fail(e),
         (_, Err(e)) => return fail(e),
     };

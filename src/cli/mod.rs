@@ -33,7 +33,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::config::{self, Selection, VmSettings};
+use crate::cluster::{self, Mounted};
+use crate::config::{Selection, VmSettings};
 use crate::domain::{NodeName, VmId};
 use crate::pve::{Layout, VmConfig, pmxcfs};
 
@@ -179,9 +180,7 @@ fn blocking<T>(work: impl Future<Output = T>) -> Result<T, String> {
 
 /// The settings of `vm`, or the defaults if it did not opt in.
 fn managed_settings(layout: &Layout, node: &NodeName, vm: VmId) -> Result<VmSettings, String> {
-    let settings = config::load(&layout.config_file())
-        .map_err(|e| e.to_string())?
-        .settings;
+    let settings = cluster::settings_in_force(layout).map_err(|e| e.to_string())?;
     let text = pmxcfs::read_vm_config(layout, node, vm).map_err(|e| e.to_string())?;
     let tags = text
         .map(|text| VmConfig::parse(&text).tags)
@@ -211,9 +210,18 @@ fn show(format: OutputFormat, data: &impl Serialize, text: impl FnOnce() -> Stri
 }
 
 fn check(args: &check_config::CheckConfig, layout: &Layout, format: OutputFormat) -> Exit {
+    let shared = match cluster::read_settings(&Mounted::new(layout.clone())) {
+        Ok(shared) => shared,
+        Err(why) => {
+            anstream::eprintln!("vm-autoscale: checked without the cluster's settings: {why}");
+            None
+        }
+    };
+    let name = layout.pve().join(cluster::CONFIG);
     match check_config::run(
         args,
         &layout.config_file(),
+        shared.as_deref().map(|text| (name.as_path(), text)),
         format,
         &mut anstream::stdout().lock(),
     ) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::output::OutputFormat;
 use super::{Exit, fail, show};
-use crate::config;
+use crate::cluster;
 use crate::notify::{self, Answer, Surroundings};
 use crate::pve::Layout;
 
@@ -26,8 +26,8 @@ struct Tested {
 }
 
 pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
-    let settings = match config::load(&layout.config_file()) {
-        Ok(loaded) => loaded.settings.notify,
+    let settings = match cluster::settings_in_force(layout) {
+        Ok(settings) => settings.notify,
         Err(error) => return fail(error),
     };
     let node = match layout.node_name() {

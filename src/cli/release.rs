@@ -11,8 +11,8 @@ use super::output::OutputFormat;
 use super::status::is_old;
 use super::{Exit, blocking, fail, managed_settings, show};
 use crate::act::release::{Step, put_back, steps};
-use crate::cluster::{Mounted, VmFacts};
-use crate::config::{self, Selection, Settings};
+use crate::cluster::{self, Mounted, VmFacts};
+use crate::config::{Selection, Settings};
 use crate::decide::memory_margin;
 use crate::domain::{Mib, Moment, NodeName, VmId};
 use crate::observe::inspect;
@@ -40,8 +40,8 @@ struct Released {
 }
 
 pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
-    let (settings, node) = match (config::load(&layout.config_file()), layout.node_name()) {
-        (Ok(loaded), Ok(node)) => (loaded.settings, node),
+    let (settings, node) = match (cluster::settings_in_force(layout), layout.node_name()) {
+        (Ok(settings), Ok(node)) => (settings, node),
         (Err(e), _) => return fail(e),
         (_, Err(e)) => return fail(e),
     };

@@ -13,6 +13,7 @@ mod member;
 mod mounted;
 pub mod pause;
 mod report;
+mod settings;
 
 pub use clearance::{Clearance, Withheld, clear};
 pub use facts::{Baseline, FactsError, LastChange, VmFacts};
@@ -22,3 +23,4 @@ pub use lock::Lock;
 pub use member::{Arrival, Member, Note, Round, Seen, View};
 pub use mounted::Mounted;
 pub use report::{AgentReport, REPORT_EVERY, digest};
+pub use settings::{InForce, Known, in_force, read_settings, settings_in_force};

@@ -10,7 +10,7 @@ use super::files::{FilesError, NODES, SharedFiles, report_path};
 
 /// The version of the file's form.
 const REPORT_VERSION: u32 = 1;
-/// The least time between two reports, unless the agent starts, stops or gets another configuration.
+/// The least time between two reports, unless the agent starts, stops, gets another configuration, or has to reject one.
 pub const REPORT_EVERY: Duration = Duration::from_secs(3600);
 /// The longest problem that is told, in characters.
 const PROBLEM_MAX: usize = 300;
@@ -102,7 +102,8 @@ impl Reporter {
         let due = match &self.written {
             None => true,
             Some((when, last)) => {
-                let news = (last.running, &last.config) != (report.running, &report.config);
+                let says = |r: &AgentReport| (r.running, r.config.clone(), r.problem.clone());
+                let news = says(last) != says(&report);
                 news || at.saturating_sub(*when) >= REPORT_EVERY
             }
         };

@@ -18,9 +18,21 @@ pub const SHOWN: usize = 50;
 /// More characters of a source line than this are not shown.
 const LINE_WIDTH: usize = 100;
 
-/// A position in the file. Both count from 1; the column counts characters.
+/// Whose settings a file holds. What the node's own file says goes over what the cluster's says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// This node's own: /etc/vm-autoscale/config.yaml.
+    Node,
+    /// Those of all nodes: /etc/pve/vm-autoscale/config.yaml.
+    Cluster,
+}
+
+/// A position in a file. Line and column count from 1; the column counts characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Place {
+    /// Which file.
+    pub scope: Scope,
     /// The line.
     pub line: usize,
     /// The column.
@@ -55,13 +67,21 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The text of a configuration file, and which of its lines nobody may be shown.
+/// The text of one configuration file, and which of its lines nobody may be shown.
+#[derive(Clone)]
+pub(super) struct SourceFile {
+    pub(super) scope: Scope,
+    pub(super) file: PathBuf,
+    pub(super) text: String,
+    pub(super) hidden: Vec<RangeInclusive<usize>>,
+}
+
+/// What the configuration was read from: the node's own file, and the cluster's if there is one.
 ///
 /// Its `Debug` form is empty, since the text can hold secrets.
 #[derive(Clone, Default)]
 pub struct Source {
-    text: String,
-    hidden: Vec<RangeInclusive<usize>>,
+    files: Vec<SourceFile>,
 }
 
 impl fmt::Debug for Source {
@@ -71,16 +91,35 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    pub(super) fn new(text: &str, hidden: Vec<RangeInclusive<usize>>) -> Self {
-        let text = text.to_owned();
-        Self { text, hidden }
+    pub(super) fn new(files: Vec<SourceFile>) -> Self {
+        Self { files }
+    }
+
+    /// A file of which nothing is shown, since it is no text.
+    pub(super) fn textless(file: &Path) -> Self {
+        Self::new(vec![SourceFile {
+            scope: Scope::Node,
+            file: file.to_owned(),
+            text: String::new(),
+            hidden: Vec::new(),
+        }])
+    }
+
+    fn of(&self, place: Place) -> Option<&SourceFile> {
+        self.files.iter().find(|file| file.scope == place.scope)
+    }
+
+    /// The file that `place` is in.
+    pub fn file(&self, place: Place) -> Option<&Path> {
+        self.of(place).map(|file| file.file.as_path())
     }
 
     /// The fault with its source line and a caret below the place, for a terminal. Styled with ANSI sequences, which
     /// the writer strips where they are not wanted.
-    pub fn render(&self, file: &Path, fault: &Fault, color: AnsiColor) -> String {
+    pub fn render(&self, fault: &Fault, color: AnsiColor) -> String {
         let bold = Style::new().bold();
         let mark = Style::new().bold().fg_color(Some(color.into()));
+        let file = self.file(fault.place).unwrap_or(Path::new(""));
         let mut text = format!("{bold}{}:{bold:#}{fault}\n", file.display());
         if let Some((line, indent)) = self.line_at(fault.place) {
             let number = fault.place.line.to_string();
@@ -92,10 +131,15 @@ impl Source {
 
     /// The printable part of the line around `place`, and the blanks up to it.
     fn line_at(&self, place: Place) -> Option<(String, String)> {
-        if self.hidden.iter().any(|lines| lines.contains(&place.line)) {
+        let source = self.of(place)?;
+        if source
+            .hidden
+            .iter()
+            .any(|lines| lines.contains(&place.line))
+        {
             return None;
         }
-        let line = lines(&self.text).nth(place.line.checked_sub(1)?)?;
+        let line = lines(&source.text).nth(place.line.checked_sub(1)?)?;
         let column = place.column.saturating_sub(1);
         let skip = column.saturating_sub(LINE_WIDTH / 2);
         let shown: String = line
@@ -145,13 +189,16 @@ pub enum LoadError {
     /// It was read, and is wrong.
     #[error(transparent)]
     Invalid(Invalid),
+    /// The cluster's file is wrong by itself.
+    #[error(transparent)]
+    Cluster(Invalid),
 }
 
 impl LoadError {
     /// The faults in it, in the order of their lines; none if the file could not be read at all.
     pub fn faults(&self) -> &[Fault] {
         match self {
-            Self::Invalid(invalid) => &invalid.faults,
+            Self::Invalid(invalid) | Self::Cluster(invalid) => &invalid.faults,
             _ => &[],
         }
     }
@@ -160,11 +207,11 @@ impl LoadError {
 /// A configuration file with faults.
 #[derive(Debug, thiserror::Error)]
 pub struct Invalid {
-    /// Which file.
+    /// Which file: the node's own where both together are wrong.
     pub file: PathBuf,
     /// At least one, in the order of their lines.
     pub faults: Vec<Fault>,
-    /// What the file says.
+    /// What was read.
     pub source_text: Source,
 }
 
@@ -172,7 +219,8 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, fault) in self.faults.iter().take(SHOWN).enumerate() {
             let end = if n == 0 { "" } else { "\n" };
-            write!(f, "{end}{}:{fault}", self.file.display())?;
+            let file = self.source_text.file(fault.place).unwrap_or(&self.file);
+            write!(f, "{end}{}:{fault}", file.display())?;
         }
         match self.faults.len().checked_sub(SHOWN) {
             Some(more @ 1..) => write!(f, "\n{}: and {more} more", self.file.display()),

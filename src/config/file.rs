@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::fault::Scope;
 use super::form::Known;
 use super::notify;
 use super::parse;
@@ -237,7 +238,7 @@ pub fn known_keys() -> &'static BTreeMap<String, Known> {
     static KEYS: OnceLock<BTreeMap<String, Known>> = OnceLock::new();
     KEYS.get_or_init(|| {
         let report = Report::default();
-        if let Some(node) = parse::tree(EVERY_SECTION, &report) {
+        if let Some(node) = parse::tree(EVERY_SECTION, Scope::Node, &report) {
             read(Section::root(&node, &report));
         }
         report.keys()

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::str::Utf8Error;
 
-use super::fault::{Fault, Invalid, LoadError, Place, Source};
+use super::fault::{Fault, Invalid, LoadError, Place, Scope, Source};
+use super::merge;
 use super::parse;
 use super::report::Report;
 use super::resolve::{self, Provenance};
@@ -69,28 +70,72 @@ pub fn contents(path: &Path) -> Result<Vec<u8>, LoadError> {
     Ok(bytes)
 }
 
+/// One file's text, and where it is from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Text<'a> {
+    pub(super) scope: Scope,
+    pub(super) file: &'a Path,
+    pub(super) text: &'a str,
+}
+
 /// Reads the content of a file; `path` is its name in messages.
 ///
 /// # Errors
 /// [`LoadError::Invalid`] with all faults.
 pub fn read(bytes: &[u8], path: &Path) -> Result<Loaded, LoadError> {
-    let invalid = |faults, source_text| {
-        LoadError::Invalid(Invalid {
-            file: path.to_owned(),
-            faults,
-            source_text,
-        })
-    };
+    read_over(bytes, path, None)
+}
+
+/// The same, over the settings of the cluster: the name of their file, and its text.
+///
+/// # Errors
+/// [`LoadError::Cluster`] with all faults of the cluster's file, if it is wrong by itself; else
+/// [`LoadError::Invalid`] with those of both together.
+pub fn read_over(
+    bytes: &[u8],
+    path: &Path,
+    cluster: Option<(&Path, &str)>,
+) -> Result<Loaded, LoadError> {
     let text = match str::from_utf8(bytes) {
         Ok(text) => text,
-        Err(error) => return Err(invalid(vec![not_utf8(bytes, error)], Source::default())),
+        Err(error) => {
+            return Err(LoadError::Invalid(Invalid {
+                file: path.to_owned(),
+                faults: vec![not_utf8(bytes, error)],
+                source_text: Source::textless(path),
+            }));
+        }
     };
+    let own = Text {
+        scope: Scope::Node,
+        file: path,
+        text,
+    };
+    let Some((file, text)) = cluster else {
+        return resolved(&[own]).map_err(LoadError::Invalid);
+    };
+    let below = Text {
+        scope: Scope::Cluster,
+        file,
+        text,
+    };
+    resolved(&[below]).map_err(LoadError::Cluster)?;
+    resolved(&[own, below]).map_err(LoadError::Invalid)
+}
+
+/// The settings that `texts` make, the first one on top.
+fn resolved(texts: &[Text<'_>]) -> Result<Loaded, Invalid> {
     let report = Report::default();
-    let resolved = parse::tree(text, &report).map(|root| {
+    let trees = texts
+        .iter()
+        .map(|text| parse::tree(text.text, text.scope, &report));
+    let root = trees.collect::<Option<Vec<_>>>();
+    let root = root.and_then(|trees| trees.into_iter().reduce(merge::over));
+    let resolved = root.map(|root| {
         let file = super::file::read(Section::root(&root, &report));
         resolve::settings(file, &report)
     });
-    let found = report.finish(text);
+    let found = report.finish(texts);
     match resolved {
         Some((settings, provenance)) if found.faults.is_empty() => Ok(Loaded {
             settings,
@@ -98,7 +143,14 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<Loaded, LoadError> {
             provenance,
             source: found.source,
         }),
-        _ => Err(invalid(found.faults, found.source)),
+        _ => Err(Invalid {
+            file: texts
+                .first()
+                .map(|text| text.file.to_owned())
+                .unwrap_or_default(),
+            faults: found.faults,
+            source_text: found.source,
+        }),
     }
 }
 
@@ -110,6 +162,7 @@ pub(super) fn not_utf8(bytes: &[u8], error: Utf8Error) -> Fault {
     let before = String::from_utf8_lossy(&valid[line_start..]);
     Fault {
         place: Place {
+            scope: Scope::Node,
             line,
             column: before.chars().count() + 1,
         },

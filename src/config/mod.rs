@@ -1,6 +1,7 @@
 //! The admin's file, `/etc/vm-autoscale/config.yaml`: its schema, units and checks, and the effective settings of one VM.
+//! The cluster's settings have the same form and lie below it, key by key (`merge`).
 //!
-//! Reads its own file and nothing else. The way of a file: `parse` makes a tree in which every node knows its place,
+//! Reads its own file and nothing else; the cluster's text is given to it. The way of a file: `parse` makes a tree in which every node knows its place,
 //! `file` walks it by the schema with the help of `section`, `resolve` fills in defaults and remembers where each value
 //! came from, `check` looks for what does not fit together. All faults are reported at once.
 
@@ -10,6 +11,7 @@ mod file;
 mod form;
 pub mod import;
 mod load;
+mod merge;
 mod notify;
 mod parse;
 mod report;
@@ -18,10 +20,10 @@ mod section;
 mod settings;
 mod units;
 
-pub use fault::{Fault, Invalid, LoadError, Place, SHOWN, Source};
+pub use fault::{Fault, Invalid, LoadError, Place, SHOWN, Scope, Source};
 pub use file::known_keys;
 pub use form::{Form, Known, ValueForm};
-pub use load::{Loaded, contents, load, read};
+pub use load::{Loaded, contents, load, read, read_over};
 pub use resolve::{Effective, NoProfile, Origin, Provenance};
 pub use settings::{
     Cooldown, CpuMethod, CpuSettings, HostLimits, MemoryMethod, MemorySettings, Mode, PolicyKind,

@@ -4,10 +4,11 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::time::Duration;
 
 use self::units::{AbsolutePath, CredentialName, Name, Text, WebAddress};
+use super::fault::Scope;
 use super::section::{Given, Section, Written, WrittenList};
 use super::units::{Choice, Scalar, Tag};
 use crate::domain::VmId;
@@ -31,6 +32,11 @@ const EVERY: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from
 const PORT: RangeInclusive<u32> = 1..=65_535;
 /// From a text message to what fits in any mailbox.
 const MAX_TEXT: RangeInclusive<u32> = 100..=100_000;
+
+/// Where the cluster's file may point to for its secrets: readable by root alone, on every node (pve-facts 7.3).
+const SHARED_SECRETS: &str = "/etc/pve/priv/vm-autoscale";
+const NOT_HERE: &str = "the web interface's user can read the cluster's file, so no secret may stand in it: \
+    expected file: with a path under /etc/pve/priv/vm-autoscale";
 
 /// The word behind `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,28 +319,45 @@ fn http(section: &mut Section<'_>) -> Http {
 
 /// A secret: the text itself, or `{file: …}`, or `{credential: …}`.
 fn secret(section: &mut Section<'_>, key: &'static str) -> Option<SecretSource> {
-    section.value_or_section::<Text>(key).and_then(source)
+    let given = section.value_or_section::<Text>(key)?;
+    source(section, given)
 }
 
 fn secrets(section: &mut Section<'_>, key: &'static str) -> BTreeMap<String, SecretSource> {
     let values = section.values_or_sections::<Text, Text>(key, "NAME", VALUES);
     let values = values.into_iter();
     values
-        .filter_map(|(name, given)| Some((name.0, source(given)?)))
+        .filter_map(|(name, given)| Some((name.0, source(section, given)?)))
         .collect()
 }
 
-fn source(given: Given<'_, Text>) -> Option<SecretSource> {
+fn source(section: &Section<'_>, given: Given<'_, Text>) -> Option<SecretSource> {
     let mut section = match given {
+        Given::Value(text) if text.place.scope == Scope::Cluster => {
+            section.fault_at(text.place, &text.path, NOT_HERE);
+            return None;
+        }
         Given::Value(text) => return Some(SecretSource::Inline(Secret::new(text.value.0))),
         Given::Section(section) => section,
     };
+    let shared = section.place().scope == Scope::Cluster;
     let file = path(&mut section, "file");
+    let inside = |file: &PathBuf| {
+        let climbs = file.components().any(|part| part == Component::ParentDir);
+        file.starts_with(SHARED_SECRETS) && !climbs
+    };
+    if shared && file.as_ref().is_some_and(|file| !inside(file)) {
+        section.fault("file", NOT_HERE);
+    }
     let credential = section
         .value::<CredentialName>("credential")
         .map(|name| name.value.0);
     let source = match (file, credential) {
         (Some(file), None) => Some(SecretSource::File(file)),
+        (None, Some(_)) if shared => {
+            section.fault("credential", NOT_HERE);
+            None
+        }
         (None, Some(name)) => Some(SecretSource::Credential(name)),
         _ if section.is_at_fault() => None,
         _ => {

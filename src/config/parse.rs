@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
-use super::fault::Place;
+use super::fault::{Place, Scope};
 use super::report::Report;
 
 /// Deeper nesting than this is refused: the schema needs six levels.
@@ -63,9 +63,10 @@ impl Node {
 }
 
 /// The tree of `text`; an empty text is an empty mapping. `None` after a syntax error, which is then in `report`.
-pub(super) fn tree(text: &str, report: &Report) -> Option<Node> {
+pub(super) fn tree(text: &str, scope: Scope, report: &Report) -> Option<Node> {
     let mut builder = Builder {
         report,
+        scope,
         open: Vec::new(),
         anchors: BTreeMap::new(),
         copies: 0,
@@ -76,13 +77,17 @@ pub(super) fn tree(text: &str, report: &Report) -> Option<Node> {
             Ok((event, span)) => builder.take(event, span)?,
             Err(error) => {
                 let (message, hint) = explain(&error);
-                report.syntax(place(*error.marker()), message, hint);
+                report.syntax(place(scope, *error.marker()), message, hint);
                 return None;
             }
         }
     }
     Some(builder.root.unwrap_or(Node {
-        place: Place { line: 1, column: 1 },
+        place: Place {
+            scope,
+            line: 1,
+            column: 1,
+        },
         end: 1,
         value: Value::Null,
     }))
@@ -118,6 +123,7 @@ enum Key {
 
 struct Builder<'a> {
     report: &'a Report,
+    scope: Scope,
     open: Vec<Open>,
     anchors: BTreeMap<usize, Node>,
     copies: usize,
@@ -127,7 +133,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// Takes in one event. `None` ends the reading; the fault is in the report.
     fn take(&mut self, event: Event<'_>, span: Span) -> Option<()> {
-        let at = place(span.start);
+        let at = place(self.scope, span.start);
         if event.tag().is_some_and(|tag| !tag.is_yaml_core_schema()) {
             self.report
                 .fault(at, "", "tags such as !name are not used in this file", None);
@@ -323,8 +329,9 @@ fn merge(node: Node, place: Place, merged: &mut Vec<Entry>, report: &Report) {
 }
 
 /// The reader counts lines from 1 and columns from 0.
-fn place(marker: granit_parser::Marker) -> Place {
+fn place(scope: Scope, marker: granit_parser::Marker) -> Place {
     Place {
+        scope,
         line: marker.line(),
         column: marker.col() + 1,
     }

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use super::fault::{Fault, Place, Source, lines};
+use super::fault::{Fault, Place, Scope, Source, SourceFile, lines};
 use super::form::Known;
+use super::load::Text;
 use super::units::nearest;
 use crate::domain::sanitize;
 
@@ -21,8 +22,8 @@ pub(super) struct Report {
     warnings: RefCell<Vec<Fault>>,
     unknown: RefCell<Vec<Unknown>>,
     keys: RefCell<BTreeMap<String, Known>>,
-    hidden: RefCell<Vec<RangeInclusive<usize>>>,
-    broken: RefCell<Option<usize>>,
+    hidden: RefCell<Vec<(Scope, RangeInclusive<usize>)>>,
+    broken: RefCell<Option<Place>>,
 }
 
 /// A key that nobody asked for. Its hint waits until all known keys are known.
@@ -81,7 +82,7 @@ impl Report {
 
     /// The text cannot be read beyond `place`.
     pub(super) fn syntax(&self, place: Place, message: String, hint: Option<&str>) {
-        *self.broken.borrow_mut() = Some(place.line);
+        *self.broken.borrow_mut() = Some(place);
         self.fault(place, "", &message, hint.map(str::to_owned));
     }
 
@@ -108,8 +109,8 @@ impl Report {
     }
 
     /// Lines that are never shown.
-    pub(super) fn hide(&self, lines: RangeInclusive<usize>) {
-        self.hidden.borrow_mut().push(lines);
+    pub(super) fn hide(&self, scope: Scope, lines: RangeInclusive<usize>) {
+        self.hidden.borrow_mut().push((scope, lines));
     }
 
     /// The known keys that were asked for so far, and what each expects.
@@ -118,7 +119,7 @@ impl Report {
     }
 
     /// Everything that was found, in the order of the lines.
-    pub(super) fn finish(self, text: &str) -> Found {
+    pub(super) fn finish(self, texts: &[Text<'_>]) -> Found {
         let mut faults = self.faults.into_inner();
         let unknown = self.unknown.into_inner();
         if !unknown.is_empty() {
@@ -126,20 +127,38 @@ impl Report {
             faults.extend(unknown.into_iter().map(|unknown| unknown.explain(keys)));
         }
         let mut warnings = self.warnings.into_inner();
-        let all: Vec<&str> = lines(text).collect();
-        for finding in faults.iter_mut().chain(&mut warnings) {
-            finding.place = within(&all, finding.place);
+        for text in texts {
+            let all: Vec<&str> = lines(text.text).collect();
+            for finding in faults.iter_mut().chain(&mut warnings) {
+                if finding.place.scope == text.scope {
+                    finding.place = within(&all, finding.place);
+                }
+            }
         }
         faults.sort_by_key(|fault| fault.place);
         warnings.sort_by_key(|fault| fault.place);
-        let mut hidden = self.hidden.into_inner();
-        // Without a tree it is unknown where a secret section begins and ends.
-        if let Some(line) = self.broken.into_inner()
-            && all.iter().take(line).any(|line| line.contains("notify"))
-        {
-            hidden.push(1..=usize::MAX);
-        }
-        let source = Source::new(text, hidden);
+        let hidden = self.hidden.into_inner();
+        let broken = self.broken.into_inner();
+        let source_file = |text: &Text<'_>| {
+            let own = hidden.iter().filter(|(scope, _)| *scope == text.scope);
+            let mut hidden: Vec<_> = own.map(|(_, lines)| lines.clone()).collect();
+            // Without a tree it is unknown where a secret section begins and ends.
+            if let Some(place) = broken
+                && place.scope == text.scope
+                && lines(text.text)
+                    .take(place.line)
+                    .any(|line| line.contains("notify"))
+            {
+                hidden.push(1..=usize::MAX);
+            }
+            SourceFile {
+                scope: text.scope,
+                file: text.file.to_owned(),
+                text: text.text.to_owned(),
+                hidden,
+            }
+        };
+        let source = Source::new(texts.iter().map(source_file).collect());
         Found {
             faults,
             warnings,
@@ -201,6 +220,7 @@ fn within(lines: &[&str], place: Place) -> Place {
         return place;
     }
     Place {
+        scope: place.scope,
         line: lines.len().max(1),
         column: lines.last().map_or(0, |line| line.chars().count()) + 1,
     }

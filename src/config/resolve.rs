@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::check;
-use super::fault::Place;
+use super::fault::{Place, Scope};
 use super::file::{File, Layer, VmLayer};
 use super::report::Report;
 use super::section::{Written, WrittenList};
@@ -29,7 +29,7 @@ pub enum Origin {
     BuiltIn,
     /// The VM's tag picked it.
     Tag,
-    /// It stands in the file.
+    /// It stands in a file.
     File {
         /// The key: `profiles.big.cpu.max`.
         path: String,
@@ -44,7 +44,13 @@ impl fmt::Display for Origin {
         match self {
             Self::BuiltIn => f.pad("built-in default"),
             Self::Tag => f.pad("its tag"),
-            Self::File { path, place } => f.pad(&format!("{path}, line {}", place.line)),
+            Self::File { path, place } => {
+                let whose = match place.scope {
+                    Scope::Node => "",
+                    Scope::Cluster => "the cluster's ",
+                };
+                f.pad(&format!("{whose}{path}, line {}", place.line))
+            }
         }
     }
 }

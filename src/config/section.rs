@@ -14,7 +14,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::fault::Place;
+use super::fault::{Place, Scope};
 use super::form::{Form, Known};
 use super::parse::{Entry, Node, Value};
 use super::report::{QUOTE, Report, Unknown};
@@ -67,8 +67,17 @@ impl<'a> Section<'a> {
     /// From here on down, neither values nor lines are ever shown.
     pub(super) fn secret(mut self) -> Self {
         self.secret = true;
-        if let Some(end) = self.entries.iter().map(|entry| entry.value.end).max() {
-            self.report.hide(self.place.line..=end);
+        for scope in [Scope::Node, Scope::Cluster] {
+            let own = |entry: &&Entry| entry.place.scope == scope;
+            let entries = || self.entries.iter().filter(own);
+            let first = entries().map(|entry| entry.place.line).min();
+            let last = entries().map(|entry| entry.value.end).max();
+            if let (Some(mut first), Some(last)) = (first, last) {
+                if self.place.scope == scope {
+                    first = first.min(self.place.line);
+                }
+                self.report.hide(scope, first..=last);
+            }
         }
         self
     }
@@ -229,6 +238,11 @@ impl<'a> Section<'a> {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         let place = entry.map_or(self.place, |entry| entry.value.place);
         self.report.fault(place, &self.at(key), message, None);
+    }
+
+    /// Reports a fault of a value that was read already.
+    pub(super) fn fault_at(&self, place: Place, path: &str, message: &str) {
+        self.report.fault(place, path, message, None);
     }
 
     /// Whether a fault was found in the section.

@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 
 use crate::act::{Done, Executor, Outcome, Report};
 use crate::cluster::{AgentReport, Note, View, digest};
-use crate::config::{self, Settings};
 use crate::decide::{self, ByHand, Change, Memory, Plan};
 use crate::domain::{Moment, NodeName, Resource, VmId};
 use crate::observe::{Observer, Snapshot};
@@ -15,6 +14,7 @@ use crate::pve::{Layout, Limits, Qm};
 use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch, left};
 
 use super::cluster::Desk;
+use super::configuration::Configuration;
 use super::outlets::Outlets;
 use super::store::Store;
 use super::{DaemonError, Options};
@@ -24,9 +24,7 @@ pub(super) struct Agent {
     layout: Layout,
     options: Options,
     node: NodeName,
-    settings: Settings,
-    /// Why the file's present configuration is not in force, if so.
-    rejected: Option<String>,
+    config: Configuration,
     started: Moment,
     observer: Observer,
     memory: Memory,
@@ -48,11 +46,8 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Reads the configuration and what was stored.
-    pub(super) fn new(layout: Layout, options: Options) -> Result<Self, DaemonError> {
-        let loaded = config::load(&layout.config_file())?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
+    pub(super) async fn new(layout: Layout, options: Options) -> Result<Self, DaemonError> {
+        let config = Configuration::open(&layout, !options.dry_run).await?;
         let node = layout
             .node_name()
             .map_err(|e| DaemonError::Node(e.to_string()))?;
@@ -72,9 +67,8 @@ impl Agent {
             outlets: Outlets::new(&layout, options.dry_run),
             state: None,
             state_failing: false,
-            rejected: None,
             started: Moment::now(),
-            settings: loaded.settings,
+            config,
             layout,
             options,
             node,
@@ -85,13 +79,13 @@ impl Agent {
 
     /// How often to decide.
     pub(super) fn check_interval(&self) -> Duration {
-        self.settings.check_interval
+        self.config.settings.check_interval
     }
 
     /// The first look, and the service manager is told that the agent is ready.
     pub(super) async fn start(&mut self) {
         self.outlets
-            .open(&self.settings.notify, &self.layout, &self.node);
+            .open(&self.config.settings.notify, &self.layout, &self.node);
         let snapshot = self.observe().await;
         let managed = snapshot
             .vms
@@ -105,6 +99,9 @@ impl Agent {
                 managed,
             },
         );
+        if let Some(why) = self.config.rejected.clone() {
+            self.tell(None, EventKind::ConfigRejected { why });
+        }
         // Not `qm set VMID --tags autoscale`: that would replace the tags which the VM has.
         let next = match managed {
             0 => {
@@ -174,7 +171,7 @@ impl Agent {
 
     async fn observe(&mut self) -> Snapshot {
         let busy: BTreeSet<VmId> = self.in_hand.keys().copied().collect();
-        self.observer.snapshot(&self.settings, &busy).await
+        self.observer.snapshot(&self.config.settings, &busy).await
     }
 
     async fn decide(&mut self) -> (Snapshot, Plan) {
@@ -188,15 +185,28 @@ impl Agent {
                 .await;
             self.tell_of_cluster(view);
         }
-        let plan = decide::plan(&snapshot, &mut self.memory, &self.settings, snapshot.at);
+        if snapshot.cluster.pause.is_none() {
+            snapshot.cluster.pause.clone_from(&self.config.hold);
+        }
+        let plan = decide::plan(
+            &snapshot,
+            &mut self.memory,
+            &self.config.settings,
+            snapshot.at,
+        );
         (snapshot, plan)
     }
 
     /// What this agent tells the other nodes of itself.
     fn own_report(&self) -> AgentReport {
         let version = env!("CARGO_PKG_VERSION");
-        let config = digest(&self.settings);
-        AgentReport::new(version, self.started, config, self.rejected.as_deref())
+        let config = digest(&self.config.settings);
+        AgentReport::new(
+            version,
+            self.started,
+            config,
+            self.config.rejected.as_deref(),
+        )
     }
 
     /// Logs what the other nodes' VMs mean for this one.
@@ -295,7 +305,7 @@ impl Agent {
         for change in &plan.by_hand {
             self.adopt(change);
         }
-        for event in self.watch.look(snapshot, plan, &self.settings) {
+        for event in self.watch.look(snapshot, plan, &self.config.settings) {
             self.outlets.tell(&event);
         }
         if self.options.dry_run {
@@ -313,8 +323,8 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             since: self.started,
-            check_interval: self.settings.check_interval,
-            config_rejected: self.rejected.clone(),
+            check_interval: self.config.settings.check_interval,
+            config_rejected: self.config.rejected.clone(),
         };
         let last = |vm, resource| self.last.get(&(vm, resource)).cloned();
         self.state = Some(State::new(agent, snapshot, plan, last));
@@ -366,25 +376,26 @@ impl Agent {
         }
     }
 
-    /// Reads the configuration again. A faulty one changes nothing.
-    pub(super) async fn reload(&mut self) {
-        match config::load(&self.layout.config_file()) {
-            Ok(loaded) => {
-                for warning in &loaded.warnings {
-                    tracing::warn!("{warning}");
-                }
-                self.settings = loaded.settings;
-                self.outlets.reload(&self.settings.notify);
-                self.rejected = None;
-                let path = self.layout.config_file().display().to_string();
-                self.tell(None, EventKind::ConfigLoaded { what: path });
-            }
-            Err(error) => {
-                let why = error.to_string();
-                self.rejected = Some(why.clone());
-                self.tell(None, EventKind::ConfigRejected { why });
-            }
+    /// Reloads if another node's admin changed the cluster's settings.
+    pub(super) async fn follow_cluster(&mut self) {
+        if self.config.has_changed().await {
+            self.reload();
         }
+    }
+
+    /// Reads the configuration again. A faulty one changes nothing.
+    pub(super) fn reload(&mut self) {
+        let reloaded = self.config.reload();
+        self.outlets.reload(&self.config.settings.notify);
+        self.tell(
+            None,
+            match reloaded {
+                Ok(()) => EventKind::ConfigLoaded {
+                    what: self.config.origin(),
+                },
+                Err(why) => EventKind::ConfigRejected { why },
+            },
+        );
     }
 
     /// Waits for the changes in hand, then stores what was learned.

@@ -4,6 +4,7 @@
 
 mod agent;
 mod cluster;
+mod configuration;
 mod instance;
 mod outlets;
 mod store;
@@ -65,7 +66,7 @@ pub async fn run(layout: Layout, options: Options) -> Result<(), DaemonError> {
     } else {
         Some(instance::lock(&layout)?)
     };
-    let mut agent = Agent::new(layout, options)?;
+    let mut agent = Agent::new(layout, options).await?;
     if options.once {
         return agent.once().await;
     }
@@ -107,9 +108,10 @@ async fn serve(agent: &mut Agent, signals: &mut Signals) -> &'static str {
             biased;
             _ = signals.terminate.recv() => return "SIGTERM",
             _ = signals.interrupt.recv() => return "SIGINT",
-            _ = signals.reload.recv() => agent.reload().await,
+            _ = signals.reload.recv() => agent.reload(),
             Some(report) = agent.next_report() => agent.take(report),
             at = beat.tick() => {
+                agent.follow_cluster().await;
                 let urgent = agent.sample().await;
                 if urgent || at >= next_tick {
                     agent.tick().await;

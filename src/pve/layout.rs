@@ -156,6 +156,11 @@ impl Layout {
         self.at("var/lib/vm-autoscale/pause.json")
     }
 
+    /// The cluster's settings that were last good, for when they cannot be read or are faulty.
+    pub fn last_good_config(&self) -> PathBuf {
+        self.at("var/lib/vm-autoscale/cluster-config.json")
+    }
+
     /// The directory of lock files.
     pub fn lock_dir(&self) -> PathBuf {
         self.at("var/lock")

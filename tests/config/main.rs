@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod layers;
 mod properties;
 
 use std::fs;
@@ -42,7 +43,7 @@ fn check(file: &Path, vm: Option<u32>, format: OutputFormat) -> (String, CheckRe
         ..CheckConfig::default()
     };
     let mut out = anstream::StripStream::new(Vec::new());
-    let result = check_config::run(&args, Path::new("/nowhere"), format, &mut out).unwrap();
+    let result = check_config::run(&args, Path::new("/nowhere"), None, format, &mut out).unwrap();
     let text = String::from_utf8(out.into_inner()).unwrap();
     let folder = format!("{}/", file.parent().unwrap().display());
     (text.replace(&folder, ""), result)
@@ -212,7 +213,7 @@ fn check_config_shows_where_each_value_of_a_vm_comes_from() {
     assert_eq!(
         *max,
         serde_json::json!({"key": "memory.max", "value": "32GiB",
-            "from": {"file": {"path": "vms.101.memory.max", "line": 13, "column": 19}}})
+            "from": {"file": {"scope": "node", "path": "vms.101.memory.max", "line": 13, "column": 19}}})
     );
 }
 
@@ -226,7 +227,13 @@ fn check_config_shows_the_profile_that_a_tag_would_pick() {
             ..CheckConfig::default()
         };
         let mut out = Vec::new();
-        let result = check_config::run(&args, Path::new("/nowhere"), OutputFormat::Json, &mut out);
+        let result = check_config::run(
+            &args,
+            Path::new("/nowhere"),
+            None,
+            OutputFormat::Json,
+            &mut out,
+        );
         result.map(|_| serde_json::from_slice::<serde_json::Value>(&out).unwrap())
     };
     assert_eq!(
@@ -249,7 +256,7 @@ fn a_quiet_check_speaks_only_of_what_makes_the_file_unusable() {
         };
         let mut out = Vec::new();
         let text = OutputFormat::Text;
-        let result = check_config::run(&args, Path::new("/nowhere"), text, &mut out).unwrap();
+        let result = check_config::run(&args, Path::new("/nowhere"), None, text, &mut out).unwrap();
         (result.code(), out.is_empty())
     };
     for file in yaml_files("good").into_iter().chain(yaml_files("warn")) {
@@ -265,7 +272,7 @@ fn programs_get_the_faults_as_data() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         json["faults"],
-        serde_json::json!([{"line": 4, "column": 7, "path": "profiles.default.cpu",
+        serde_json::json!([{"scope": "node", "line": 4, "column": 7, "path": "profiles.default.cpu",
             "message": "unknown key \"mx\"", "hint": "did you mean \"max\"?"}])
     );
     let (yaml, _) = check(&data("bad/02-misspelt-key.yaml"), None, OutputFormat::Yaml);

@@ -15,14 +15,14 @@ fn read(text: &str) {
             holds_together(&loaded.settings);
             for warning in &loaded.warnings {
                 within(text, warning.place);
-                loaded.source.render(file, warning, AnsiColor::Yellow);
+                loaded.source.render(warning, AnsiColor::Yellow);
             }
         }
         Err(LoadError::Invalid(invalid)) => {
             assert!(!invalid.faults.is_empty());
             for fault in &invalid.faults {
                 within(text, fault.place);
-                invalid.source_text.render(file, fault, AnsiColor::Red);
+                invalid.source_text.render(fault, AnsiColor::Red);
                 let line = fault.to_string();
                 assert!(!line.chars().any(char::is_control), "{line:?}");
             }

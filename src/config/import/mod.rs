@@ -13,7 +13,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use super::fault::{Invalid, Source};
+use super::fault::{Invalid, Scope, Source};
 use super::load;
 use super::parse;
 use super::report::Report;
@@ -109,15 +109,20 @@ pub fn import(bytes: &[u8], file: &Path, options: &Options) -> Result<Import, Im
     let text =
         str::from_utf8(bytes).map_err(|error| unreadable(vec![load::not_utf8(bytes, error)]))?;
     let report = Report::default();
-    let Some(tree) = parse::tree(text, &report) else {
-        return Err(unreadable(report.finish(text).faults));
+    let texts = [load::Text {
+        scope: Scope::Node,
+        file,
+        text,
+    }];
+    let Some(tree) = parse::tree(text, Scope::Node, &report) else {
+        return Err(unreadable(report.finish(&texts).faults));
     };
     if !ITS_SECTIONS.iter().any(|key| old::has(&tree, key)) {
         return Err(ImportError::NotIts(file.to_owned()));
     }
     let tree = old::normal(tree);
     let (mut draft, mut lines) = carry::carry(Section::root(&tree, &report), options)?;
-    lines.extend(report.finish(text).faults.into_iter().map(Line::fault));
+    lines.extend(report.finish(&texts).faults.into_iter().map(Line::fault));
     let text = draft.settle(file, &mut lines);
     if text.len() as u64 > load::SIZE_MAX {
         return Err(ImportError::TooLarge);
