@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 use support::guest::{Serial, Turn, turn};
 use support::{Daemon, Node, Vm, pause};
 use vm_autoscale::domain::{Moment, Resource};
-use vm_autoscale::record::{Event, EventKind, ResourceState, State};
+use vm_autoscale::pve::Layout;
+use vm_autoscale::record::{EventKind, ResourceState, State, history};
 
 /// Each onset is measured so often, each time in a guest of its own.
 const ROUNDS: usize = 3;
@@ -148,12 +149,10 @@ fn grows(onset: &Onset, daemon: &Daemon, since: Moment) -> Option<Moment> {
 
 /// When `qm` was started for the first growth since `since`, and when its result was read back.
 fn life_of_the_change(onset: &Onset, node: &Node, since: Moment) -> Option<(Moment, Moment)> {
-    let history = std::fs::read_to_string(node.path("var/lib/vm-autoscale/history.jsonl")).ok()?;
-    let events = history
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap());
+    let (events, _) = history::read(&Layout::new(node.root()).data_dir()).ok()?;
     events
-        .map(|event: Event| event.kind)
+        .into_iter()
+        .map(|event| event.kind)
         .find_map(|kind| match kind {
             EventKind::Changed(done)
                 if done.change.lever.resource() == onset.resource
