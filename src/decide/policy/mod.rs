@@ -107,13 +107,15 @@ impl Policy for State {
 
 /// The mean of the samples, each with the weight of its length; of readings without length, the plain mean.
 fn mean(samples: &[Sample]) -> f64 {
-    let weight = |sample: &Sample| sample.span.as_secs_f64();
-    let total: f64 = samples.iter().map(weight).sum();
-    if total > 0.0 {
-        samples.iter().map(|s| s.value * weight(s)).sum::<f64>() / total
-    } else {
-        samples.iter().map(|s| s.value).sum::<f64>() / samples.len().max(1) as f64
-    }
+    let total: f64 = samples.iter().map(|s| s.span.as_secs_f64()).sum();
+    let share = |sample: &Sample| {
+        if total > 0.0 {
+            sample.span.as_secs_f64() / total
+        } else {
+            1.0 / samples.len() as f64
+        }
+    };
+    samples.iter().map(|s| s.value * share(s)).sum()
 }
 
 #[cfg(test)]
