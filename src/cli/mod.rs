@@ -17,6 +17,7 @@ mod prepare;
 mod release;
 mod run;
 mod status;
+mod status_cluster;
 mod table;
 mod top;
 mod words;

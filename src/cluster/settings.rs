@@ -153,7 +153,7 @@ mod tests {
         let (_dir, layout) = node("check_interval: 7s\n");
         let good = text("host: {max_cpu: 70%}\n");
         let first = in_force(&layout, &good).unwrap();
-        assert_eq!(first.loaded.settings.host.max_cpu.to_string(), "70%");
+        assert_eq!(first.loaded.settings.host.max_cpu.to_string(), "70 %");
         good.keep(&layout).unwrap();
         let bad = in_force(&layout, &text("host: {max_cpu: 700%}\n")).unwrap();
         assert!(matches!(bad.rejected, Some(LoadError::Cluster(_))));
