@@ -775,7 +775,7 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__status)
-            opts="-w -h -V --watch --root --output-format --help --version"
+            opts="-w -h -V --watch --cluster --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -64,6 +64,7 @@ json\t'One line of JSON'
 json-pretty\t'Indented JSON'
 yaml\t'YAML'"
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand status" -s w -l watch -d 'Show it anew with every decision, until Ctrl-C'
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand status" -l cluster -d 'Show every node of the cluster with its agent, and every VM that agents have changed'
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand status" -s V -l version -d 'Print version'
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand top" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F

@@ -18,6 +18,7 @@ mod prepare;
 mod release;
 mod run;
 mod status;
+mod status_cluster;
 mod table;
 mod top;
 mod words;

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::output::OutputFormat;
 use super::table::{Cell, Table, terminal_width};
 use super::words::{self, Tone};
-use super::{Exit, fail, show};
+use super::{Exit, fail, show, status_cluster};
 use crate::act::Done;
 use crate::decide::Reason;
 use crate::domain::Moment;
@@ -22,14 +22,24 @@ pub(super) struct Args {
     /// Show it anew with every decision, until Ctrl-C
     #[arg(long, short)]
     watch: bool,
+    /// Show every node of the cluster with its agent, and every VM that agents have changed
+    #[arg(long, conflicts_with = "watch")]
+    cluster: bool,
 }
 
 /// Shows it once.
 pub(super) fn once(layout: &Layout, format: OutputFormat) -> Exit {
-    run(&Args { watch: false }, layout, format)
+    let args = Args {
+        watch: false,
+        cluster: false,
+    };
+    run(&args, layout, format)
 }
 
 pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
+    if args.cluster {
+        return status_cluster::run(layout, format);
+    }
     loop {
         let state = match read_state(layout) {
             Ok(state) => state,

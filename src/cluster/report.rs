@@ -31,6 +31,9 @@ pub struct AgentReport {
     pub config: String,
     /// The last problem, if there is one.
     pub problem: Option<String>,
+    /// Who gave the order to change nothing, if someone did.
+    #[serde(default)]
+    pub paused: Option<String>,
 }
 
 impl AgentReport {
@@ -44,6 +47,7 @@ impl AgentReport {
             written: started,
             config,
             problem: problem.map(|problem| sanitize(problem, PROBLEM_MAX)),
+            paused: None,
         }
     }
 
@@ -102,7 +106,14 @@ impl Reporter {
         let due = match &self.written {
             None => true,
             Some((when, last)) => {
-                let says = |r: &AgentReport| (r.running, r.config.clone(), r.problem.clone());
+                let says = |r: &AgentReport| {
+                    (
+                        r.running,
+                        r.config.clone(),
+                        r.problem.clone(),
+                        r.paused.clone(),
+                    )
+                };
                 let news = says(last) != says(&report);
                 news || at.saturating_sub(*when) >= REPORT_EVERY
             }

@@ -50,9 +50,14 @@ impl Desk {
         &mut self,
         snapshot: &mut Snapshot,
         memory: &mut Memory,
-        report: AgentReport,
+        mut report: AgentReport,
     ) -> View {
         snapshot.cluster.pause = self.pause_of_node();
+        report.paused = snapshot
+            .cluster
+            .pause
+            .as_ref()
+            .map(|pause| pause.by.clone());
         let quorate = snapshot.cluster.quorate.get() == Some(true);
         let notes = match self.worker.is_idle() {
             true => std::mem::take(&mut self.notes),
