@@ -101,7 +101,7 @@ impl std::fmt::Display for Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PolicyKind {
-    /// Straight to what is needed, back to the recent peak.
+    /// Straight to what is needed, back when holding more has cost as much as a change.
     Adaptive,
     /// A step up above `high`, a step down below `low`.
     Threshold,
@@ -244,7 +244,7 @@ impl Default for VmSettings {
             },
             cooldown: Cooldown {
                 up: Duration::from_secs(10),
-                down: Duration::from_secs(300),
+                down: Duration::from_secs(60),
             },
             priority: 100,
         }

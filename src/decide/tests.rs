@@ -284,15 +284,15 @@ fn the_nodes_room_goes_by_priority_and_fairly_within_one() {
     first.priority = 200;
     story.settings.profiles.insert("first".into(), first);
     story.vm(103).tags = vec!["autoscale-first".into()];
-    // 14.4 cores may be used: 8.6 are left, of which VM 103 takes 4 first.
-    story.snapshot.host.cpu_used = Reading::known(Cores::from_f64(5.8), NOW, Source::Proc);
+    // 14.4 cores may be used: 4.4 are left, of which VM 103 takes 2 first.
+    story.snapshot.host.cpu_used = Reading::known(Cores::from_f64(10.0), NOW, Source::Proc);
     let granted: Vec<_> = story
         .tick()
         .changes
         .iter()
         .map(|c| (c.vm.get(), c.to.value()))
         .collect();
-    assert_eq!(granted, [(103, 6.0), (101, 4.0), (102, 4.0)]);
+    assert_eq!(granted, [(103, 4.0), (101, 3.0), (102, 3.0)]);
 }
 
 #[test]
@@ -413,9 +413,10 @@ fn without_hotplug_the_quota_moves_in_tenths() {
     let mut fixed = vm(101);
     fixed.can.vcpus = Capability::no("it was started without CPU hotplug");
     fixed.cpu.vcpus = Reading::known(4, NOW, Source::Qemu);
-    fixed.cpu.limit = Reading::known(Some(Cores::milli(1500)), NOW, Source::Cgroup);
-    fixed.cpu.usage = cpu_usage(1.42);
+    fixed.cpu.limit = Reading::known(Some(Cores::milli(3000)), NOW, Source::Cgroup);
+    fixed.cpu.usage = cpu_usage(1.45);
     let mut story = Story::of([fixed]);
+    story.step();
     let plan = story.tick();
     assert_eq!(
         (plan.changes[0].lever, plan.changes[0].to),
@@ -443,7 +444,7 @@ fn a_mode_other_than_auto_shows_what_it_wants_and_does_nothing() {
     ));
     assert_eq!(
         plan.verdicts[0].recommended,
-        Some(Amount::Cpu(Cores::whole(6)))
+        Some(Amount::Cpu(Cores::whole(4)))
     );
 }
 

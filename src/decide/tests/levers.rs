@@ -38,7 +38,7 @@ fn below_its_ceiling_the_balloon_moves_first() {
     let plan = Story::of([vm]).tick();
     assert_eq!(
         (plan.changes[0].lever, plan.changes[0].to),
-        (Lever::Balloon, memory(4096))
+        (Lever::Balloon, memory(3520))
     );
 }
 
