@@ -28,4 +28,6 @@ console = Console(width=100, record=True, force_terminal=True, file=open("/dev/n
 console.print(Text.from_ansi(text), soft_wrap=True)
 console.save_svg(f"docs/images/{name}.svg", title=f"vm-autoscale {name}")
 ' "$screen"
+  # No font from the network: the reader has one.
+  sed -i '/@font-face {/,/}/d' "docs/images/$screen.svg"
 done
