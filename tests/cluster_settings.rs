@@ -24,9 +24,12 @@ fn the_clusters_settings_are_followed_by_themselves_and_a_faulty_file_changes_no
     let kept = std::fs::read_to_string(&good).unwrap();
     node.write(FILE, "host: {max_cpu: 700%}\n");
     eventually("the fault is told", || daemon.log().contains("rejected"));
-    let state = daemon.state().unwrap();
-    let told = state["agent"]["config_rejected"].as_str().unwrap_or("");
-    assert!(told.is_empty() || told.contains("max_cpu"), "{told}");
+    let rejected = || {
+        let state = daemon.state().unwrap_or_default();
+        let why = state["agent"]["config_rejected"].as_str();
+        why.unwrap_or_default().to_owned()
+    };
+    eventually("status tells it", || rejected().contains("max_cpu"));
     assert_eq!(
         std::fs::read_to_string(&good).unwrap(),
         kept,
@@ -38,5 +41,10 @@ fn the_clusters_settings_are_followed_by_themselves_and_a_faulty_file_changes_no
         check.stdout.contains("vm-autoscale/config.yaml:1:"),
         "{check:?}"
     );
+    node.write(FILE, "host: {max_cpu: 60%}\n");
+    eventually("it is put right without a reload", || rejected().is_empty());
+    eventually("and kept", || {
+        std::fs::read_to_string(&good).is_ok_and(|now| now != kept)
+    });
     assert!(daemon.stop().success());
 }
