@@ -72,9 +72,9 @@ pub trait Policy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// See [`adaptive`].
+    /// Where a clairvoyant would be by now.
     Adaptive(Box<adaptive::Adaptive>),
-    /// See [`threshold`].
+    /// A step up above `high`, a step down below `low`.
     Threshold(threshold::Threshold),
 }
 
