@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event as TerminalEvent, KeyCode, KeyEvent, KeyModifiers};
 
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::SIGTERM;
 
 use super::output::OutputFormat;
 use super::status::{self, read_state};
@@ -49,12 +49,11 @@ pub(super) fn run(layout: &Layout, format: OutputFormat) -> Exit {
     }
 }
 
-/// Becomes true with SIGTERM or SIGHUP: the terminal must be put back before this process ends.
+/// Becomes true with SIGTERM: the terminal must be put back before this process ends. SIGHUP ends it at once: then there
+/// is no terminal any more.
 fn told_to_end() -> io::Result<Arc<AtomicBool>> {
     let end = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&end))?;
-    }
+    signal_hook::flag::register(SIGTERM, Arc::clone(&end))?;
     Ok(end)
 }
 
