@@ -203,7 +203,7 @@ impl Tick<'_> {
             short,
             min: range.bottom,
             max: range.top,
-            grain: movable.grain(),
+            grain: movable.finest_step(),
             settings: self.rule(resource),
         };
         let policy = memory.of(vm.id, resource).policy(self.own.policy);

@@ -97,6 +97,19 @@ impl Movable {
         }
     }
 
+    /// The smallest step anywhere: by it a policy tells sizes apart, whatever the present one is.
+    pub(super) fn finest_step(&self) -> f64 {
+        match &self.stops {
+            Stops::Every(grain) => *grain,
+            Stops::At(stops) => {
+                let steps = stops.windows(2).map(|pair| pair[1] - pair[0]);
+                steps
+                    .filter(|step| *step > 0.0)
+                    .fold(f64::INFINITY, f64::min)
+            }
+        }
+    }
+
     /// The size of the step from the present allocation downwards.
     pub(super) fn least_step_down(&self) -> f64 {
         match &self.stops {

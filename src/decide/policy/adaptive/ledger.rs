@@ -97,12 +97,10 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Books in which `held` and more has been too much for long: it is left for any size that is enough.
-    pub(super) fn new(sizes: &Sizes, held: f64, change: f64) -> Self {
-        let held = sizes.index_of(held);
-        let dearer = |index| if index < held { 0.0 } else { change as f32 };
+    /// Empty books: nothing is known of the past.
+    pub(super) fn new(sizes: &Sizes) -> Self {
         Self {
-            dearer: (0..sizes.count()).map(dearer).collect(),
+            dearer: vec![0.0; sizes.count()],
         }
     }
 
@@ -119,8 +117,8 @@ impl Ledger {
         }
     }
 
-    /// The size to be in after `held`: another one only if to have come to it would have been cheaper by a whole change.
-    pub(super) fn next(&self, sizes: &Sizes, held: f64, change: f64) -> f64 {
+    /// The size to be in after `held`: another one only if to have come to it would have been cheaper by `gain`.
+    pub(super) fn next(&self, sizes: &Sizes, held: f64, gain: f64) -> f64 {
         let mut best = (0, f32::INFINITY);
         for (index, dearer) in self.dearer.iter().enumerate() {
             if *dearer < best.1 {
@@ -129,7 +127,7 @@ impl Ledger {
         }
         let stay = self.dearer.get(sizes.index_of(held)).copied();
         // Rounding of single precision.
-        if stay.is_none_or(|stay| stay - best.1 >= change as f32 * 0.9999) {
+        if stay.is_none_or(|stay| stay - best.1 >= gain as f32 * 0.9999) {
             sizes.at(best.0)
         } else {
             held

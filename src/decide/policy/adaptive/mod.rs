@@ -78,6 +78,8 @@ struct Course {
 
 impl Course {
     /// Books usage and says where to go next.
+    ///
+    /// The first look decides at once: nobody knows for how long it has been so already.
     fn go(&mut self, sizes: &Sizes, booked: &Booked, prices: Prices, patience: f64) {
         if self.asked != self.held {
             self.held = self.asked;
@@ -91,7 +93,8 @@ impl Course {
             self.bill += prices.hold(self.held, *need, *seconds);
             self.ledger.book(sizes, *with_headroom, *seconds, own);
         }
-        let next = self.ledger.next(sizes, self.held, own.change);
+        let gain = if booked.first { 0.0 } else { own.change };
+        let next = self.ledger.next(sizes, self.held, gain);
         let floor = sizes.fit(booked.floor).min(self.held);
         self.asked = next.max(floor).max(sizes.fit(booked.least));
     }
@@ -99,6 +102,8 @@ impl Course {
 
 /// Usage of a tick, as it is booked.
 struct Booked {
+    /// Nothing was booked before.
+    first: bool,
     /// Need, need with head-room, seconds.
     needs: Vec<(f64, f64, f64)>,
     /// Below this a course does not go down.
@@ -108,16 +113,16 @@ struct Booked {
 }
 
 impl Adaptive {
-    /// Begins anew if there is nothing yet or the limits have moved.
-    fn prepare(&mut self, seen: &Observation<'_>, prices: Prices) {
+    /// Begins anew if there is nothing yet or the limits have moved; says whether it does.
+    fn prepare(&mut self, seen: &Observation<'_>) -> bool {
         let sizes = Sizes::new(seen.min, seen.max, seen.grain);
         let patience = patience(seen.resource);
         if self.sizes == sizes && self.courses.len() == patience.len() {
-            return;
+            return false;
         }
         let held = sizes.fit(seen.allocation);
-        let course = |patience: &f64| Course {
-            ledger: Ledger::new(&sizes, held, prices.change * patience),
+        let course = |_: &f64| Course {
+            ledger: Ledger::new(&sizes),
             held,
             asked: held,
             bill: 0.0,
@@ -125,6 +130,7 @@ impl Adaptive {
         self.courses = patience.iter().map(course).collect();
         self.follows = 0;
         self.sizes = sizes;
+        true
     }
 
     /// The time since the last look.
@@ -155,7 +161,7 @@ impl Adaptive {
     }
 
     /// The usage of a tick as need.
-    fn book(&mut self, seen: &Observation<'_>, since: Duration) -> Booked {
+    fn book(&mut self, seen: &Observation<'_>, since: Duration, first: bool) -> Booked {
         let most = seen.max.max(0.0);
         let used_up = |value: f64| seen.short || value >= SATURATED * seen.allocation;
         let all = seen.usage.iter().all(|sample| used_up(sample.value));
@@ -203,6 +209,7 @@ impl Adaptive {
             }
         };
         Booked {
+            first,
             needs,
             floor,
             least,
@@ -229,9 +236,9 @@ fn patience(resource: Resource) -> &'static [f64] {
 impl Policy for Adaptive {
     fn want(&mut self, seen: &Observation<'_>) -> Want {
         let prices = Prices::of(seen.resource);
-        self.prepare(seen, prices);
+        let first = self.prepare(seen);
         let since = self.since_last_look(seen.now);
-        let booked = self.book(seen, since);
+        let booked = self.book(seen, since, first);
         for (course, patience) in self.courses.iter_mut().zip(patience(seen.resource)) {
             course.go(&self.sizes, &booked, prices, *patience);
         }
