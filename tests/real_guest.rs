@@ -1,6 +1,7 @@
 //! Stories with a real QEMU and a real Linux, in software emulation: what the agent does shows in the guest's own /proc.
 //!
-//! Skipped, with a line that says so, where QEMU or a kernel is missing; `.ci/run` installs both.
+//! Skipped, with a line that says so, where QEMU, busybox, cpio or a kernel is missing: unpack Debian's
+//! linux-image-cloud-amd64 into `target/guest`. Wants a machine of its own.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,6 @@
 //! A real Linux guest: its kernel, its initial file system, and the serial line on which it obeys.
 //!
-//! The kernel is Debian's for clouds, unpacked into `target/guest/` (`.ci/run` does that), or wherever
+//! The kernel is Debian's for clouds, unpacked into `target/guest/`, or wherever
 //! `VM_AUTOSCALE_GUEST` says.
 
 use std::fs;
