@@ -50,7 +50,6 @@ pub(crate) fn turn(test: &str) -> Option<Turn> {
         }),
         Err(why) => {
             // Past the harness's capture: a test that did not run must not look like one that passed.
-            // Past the harness's capture: a test that did not run must not look like one that passed.
             let line = format!("SKIPPED {test}: {why}\n");
             std::io::stderr().write_all(line.as_bytes()).unwrap();
             None
