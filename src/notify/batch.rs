@@ -1,9 +1,9 @@
 //! What waits for a channel, and what of it goes out as one message.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::record::{Event, Severity};
+use super::spool::Dropped;
+use crate::record::Event;
 
 /// One waiting event.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +21,8 @@ pub(super) struct Item {
 pub(super) struct Batch {
     /// The events, oldest first; at least one.
     pub(super) items: Vec<Item>,
-    /// Events that were dropped unsent, by severity.
-    pub(super) dropped: BTreeMap<Severity, u32>,
+    /// How many events were dropped unsent since this was last told.
+    pub(super) dropped: Dropped,
     /// Whether an earlier attempt may have got through.
     pub(super) repeat: bool,
     /// How often the other side would not have it.
@@ -30,7 +30,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(items: Vec<Item>, dropped: BTreeMap<Severity, u32>, repeat: bool) -> Self {
+    pub(super) fn new(items: Vec<Item>, dropped: Dropped, repeat: bool) -> Self {
         Self {
             items,
             dropped,

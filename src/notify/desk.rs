@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::lane::{Counts, Lane, Rules};
-use super::spool::{Left, Spool};
+use super::spool::{Dealt, Spool};
 use super::topic::recovery;
 use super::wording::bounded;
 use crate::domain::{Moment, NodeName};
@@ -25,6 +25,15 @@ pub(super) struct Post {
 }
 
 impl Post {
+    /// What the spool is to know once `ids` are dealt with.
+    pub(super) fn dealt(&self, ids: Vec<u64>) -> Dealt<'_> {
+        Dealt {
+            channel: &self.name,
+            ids,
+            dropped: self.lane().dropped(IMPORTANT),
+        }
+    }
+
     /// The lane. A panic elsewhere must not end the telling, so a poisoned lock is taken as it is.
     pub(super) fn lane(&self) -> MutexGuard<'_, Lane> {
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,7 +103,7 @@ impl Desk {
         for post in &takers {
             let ids = post.lane().push(id, Arc::clone(&event), now);
             if !ids.is_empty() {
-                settled.push((post.name.as_str(), ids));
+                settled.push(post.dealt(ids));
             }
             post.bell.notify_one();
         }
@@ -133,12 +142,7 @@ impl Desk {
             return Arc::clone(post);
         }
         let mut lane = Lane::new(rules, now, fastrand::Rng::new());
-        let Left {
-            begun,
-            waiting,
-            open,
-        } = self.spool().left(name);
-        lane.resume(begun, waiting, open);
+        lane.resume(self.spool().left(name));
         let post = Arc::new(Post {
             name: name.to_owned(),
             lane: Mutex::new(lane),

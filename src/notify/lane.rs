@@ -2,6 +2,8 @@
 //!
 //! Pure: the time comes in as an argument, nothing is sent or written here.
 
+mod health;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,10 @@ use tokio::time::Instant;
 use super::batch::{Batch, Item};
 use super::channel::Answer;
 use super::settings::Route;
+use super::spool::{Dropped, Left};
 use super::topic::{Meaning, problems, recovery};
 use crate::record::{Event, Severity};
+use health::Health;
 
 /// The most events that wait for one channel. An event is at most some kilobytes, so a channel that is down for days
 /// costs a few megabytes.
@@ -26,14 +30,8 @@ pub(super) const PROBLEMS: usize = 2_000;
 const SINGLY: usize = 3;
 /// Messages that may go out in a row before the hourly rate counts.
 const BURST: f64 = 5.0;
-/// The first pause after a failure; it doubles with each one.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// The longest pause that we choose, and the longest that a server may ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
 /// How often a message that the other side will not have is offered before it is given up.
 const REJECTIONS: u32 = 5;
-/// Failures in a row after which a channel counts as failing: with the pauses above, about 35 s.
-const PATIENCE: u32 = 4;
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,20 +101,16 @@ pub(super) struct Lane {
     /// The least severe first, of those the oldest: the order in which they are dropped.
     waiting: BTreeMap<(Severity, u64), Item>,
     queued: HashMap<Meaning, (Severity, u64)>,
-    dropped: BTreeMap<Severity, u32>,
+    dropped: Dropped,
     told: HashMap<Meaning, Told>,
     open: BTreeSet<String>,
     gathered: Instant,
     tokens: f64,
     counted: Instant,
     outgoing: Option<Batch>,
-    failures: u32,
-    failing_since: Option<Instant>,
-    reported: bool,
-    not_before: Instant,
+    health: Health,
     hurry: bool,
     counts: Counts,
-    random: fastrand::Rng,
 }
 
 impl Lane {
@@ -125,39 +119,48 @@ impl Lane {
             rules,
             waiting: BTreeMap::new(),
             queued: HashMap::new(),
-            dropped: BTreeMap::new(),
+            dropped: Dropped::new(),
             told: HashMap::new(),
             open: BTreeSet::new(),
             gathered: now,
             tokens: BURST,
             counted: now,
             outgoing: None,
-            failures: 0,
-            failing_since: None,
-            reported: false,
-            not_before: now,
+            health: Health::new(now, random),
             hurry: false,
             counts: Counts::default(),
-            random,
         }
     }
 
-    /// Takes over what an earlier run of the agent left: the events of a message that it had begun to send, events that
-    /// still wait, and problems whose beginning was told.
-    pub(super) fn resume(&mut self, begun: Vec<Item>, items: Vec<Item>, open: BTreeSet<String>) {
-        if !begun.is_empty() {
-            self.outgoing = Some(Batch::new(begun, BTreeMap::new(), true));
+    /// Takes over what an earlier run of the agent left.
+    pub(super) fn resume(&mut self, left: Left) {
+        self.dropped = left.dropped;
+        if !left.begun.is_empty() {
+            let dropped = std::mem::take(&mut self.dropped);
+            self.outgoing = Some(Batch::new(left.begun, dropped, true));
         }
-        for item in items {
+        for item in left.waiting {
             self.enqueue(Meaning::of(&item.event), item);
         }
-        self.open = open;
+        self.open = left.open;
+    }
+
+    /// How many events from `severity` on were dropped without anybody having been told how many.
+    pub(super) fn dropped(&self, severity: Severity) -> Dropped {
+        let outgoing = self.outgoing.iter().flat_map(|batch| &batch.dropped);
+        let mut dropped = Dropped::new();
+        for (of, count) in outgoing.chain(&self.dropped) {
+            if *of >= severity {
+                *dropped.entry(*of).or_default() += count;
+            }
+        }
+        dropped
     }
 
     /// New rules for the same channel after a reload. A failing channel is tried again at once.
     pub(super) fn change(&mut self, rules: Rules, now: Instant) {
         self.rules = rules;
-        self.not_before = now;
+        self.health.try_now(now);
     }
 
     /// From now on nothing waits for more to happen: the agent is stopping.
@@ -247,9 +250,10 @@ impl Lane {
 
     /// What to do now. After [`Next::Send`] the answer must be settled before the next call.
     pub(super) fn next(&mut self, now: Instant) -> Next {
-        if now < self.not_before && !self.hurry {
+        let not_before = self.health.not_before();
+        if now < not_before && !self.hurry {
             return match self.outgoing.is_some() || !self.waiting.is_empty() {
-                true => Next::At(self.not_before),
+                true => Next::At(not_before),
                 false => Next::Idle,
             };
         }
@@ -326,26 +330,20 @@ impl Lane {
         match answer {
             Answer::Delivered => {
                 self.counts.sent += 1;
+                self.counts.failing = None;
                 Settled {
                     done: batch.ids(),
-                    news: self.succeeded(now),
+                    news: self.health.succeeded(now),
                 }
             }
             Answer::Retry { why, after, unsure } => {
                 batch.repeat |= unsure;
                 self.outgoing = Some(batch);
-                let patient = self.failures + 1 < PATIENCE;
-                Settled {
-                    done: Vec::new(),
-                    news: self.failed(why, *after, now, patient),
-                }
+                self.failed(why, *after, now, true)
             }
             Answer::Refused { why } => {
                 self.outgoing = Some(batch);
-                Settled {
-                    done: Vec::new(),
-                    news: self.failed(why, None, now, false),
-                }
+                self.failed(why, None, now, false)
             }
             Answer::Rejected { why } => self.rejected(batch, why, now),
         }
@@ -353,34 +351,18 @@ impl Lane {
 
     fn rejected(&mut self, mut batch: Batch, why: &str, now: Instant) -> Settled {
         batch.rejections += 1;
-        let news = self.failed(why, None, now, false);
+        let settled = self.failed(why, None, now, false);
         if batch.rejections < REJECTIONS {
             self.outgoing = Some(batch);
-            return Settled {
-                done: Vec::new(),
-                news,
-            };
+            return settled;
         }
         let events = batch.items.len();
         self.counts.lost += events as u64;
-        // The next message may well be acceptable: its pause starts anew.
-        self.failures = 0;
-        self.not_before = now + FIRST_PAUSE;
+        self.health.next_message(now);
         Settled {
             done: batch.ids(),
             news: Some(News::GaveUp(events, why.to_owned())),
         }
-    }
-
-    fn succeeded(&mut self, now: Instant) -> Option<News> {
-        self.failures = 0;
-        self.counts.failing = None;
-        self.not_before = now;
-        let since = self.failing_since.take();
-        let reported = std::mem::replace(&mut self.reported, false);
-        since
-            .filter(|_| reported)
-            .map(|since| News::Works(now.saturating_duration_since(since)))
     }
 
     fn failed(
@@ -388,22 +370,13 @@ impl Lane {
         why: &str,
         after: Option<Duration>,
         now: Instant,
-        patient: bool,
-    ) -> Option<News> {
-        self.failures = self.failures.saturating_add(1);
-        self.failing_since.get_or_insert(now);
+        passes: bool,
+    ) -> Settled {
         self.counts.failing = Some(why.to_owned());
-        let doubled = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(10));
-        let asked = after.unwrap_or_default();
-        // Jitter, so that the nodes of a cluster do not return to a server that comes up at the same moment.
-        let jitter = 0.8 + 0.4 * self.random.f64();
-        let pause = doubled.min(LONGEST_PAUSE).mul_f64(jitter);
-        self.not_before = now + pause.max(asked.min(LONGEST_PAUSE));
-        if patient || self.reported {
-            return None;
+        Settled {
+            done: Vec::new(),
+            news: self.health.failed(why, after, now, passes),
         }
-        self.reported = true;
-        Some(News::Failing(why.to_owned()))
     }
 }
 

@@ -5,20 +5,18 @@
 //! is in the kernel's hands when the call returns, so it survives the death of the process at any instant. There is no
 //! `fsync`: what a power cut takes with it are the last seconds, together with the VMs.
 
+mod live;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::batch::Item;
-use super::lane::PROBLEMS;
-use super::topic::{problems, recovery};
 use crate::domain::Moment;
-use crate::record::Event;
+use crate::record::{Event, Severity};
+use live::{Line, Live, encode};
 
 /// The file's name.
 const FILE: &str = "notify.jsonl";
@@ -28,22 +26,16 @@ const LARGE: u64 = 1 << 20;
 /// where the file was lost.
 const PER_MILLISECOND: u64 = 1_000;
 
-/// One line of the file.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line {
-    /// An event, and the channels that are to deliver it.
-    Told {
-        id: u64,
-        channels: BTreeSet<String>,
-        event: Arc<Event>,
-    },
-    /// A channel begins to send these events as one message.
-    Trying { channel: String, ids: Vec<u64> },
-    /// A channel has dealt with these events.
-    Done { channel: String, ids: Vec<u64> },
-    /// A channel was told of the beginning of this problem, and the event is not here any more.
-    Open { channel: String, what: String },
+/// Events that were dropped unsent, by severity.
+pub(super) type Dropped = BTreeMap<Severity, u32>;
+
+/// What a channel has dealt with.
+pub(super) struct Dealt<'a> {
+    pub(super) channel: &'a str,
+    /// The events that it need not tell any more.
+    pub(super) ids: Vec<u64>,
+    /// The important ones that it dropped, of which it has not told yet.
+    pub(super) dropped: Dropped,
 }
 
 /// What a channel finds of an earlier run.
@@ -55,6 +47,8 @@ pub(super) struct Left {
     pub(super) waiting: Vec<Item>,
     /// Problems whose beginning was told.
     pub(super) open: BTreeSet<String>,
+    /// Events that were dropped, and nobody was told how many.
+    pub(super) dropped: Dropped,
 }
 
 /// The file and what is live in it.
@@ -66,14 +60,6 @@ pub(super) struct Spool {
     live: Live,
     next: u64,
     complained: bool,
-}
-
-/// What the lines add up to.
-#[derive(Debug, Default, PartialEq)]
-struct Live {
-    events: BTreeMap<u64, (BTreeSet<String>, Arc<Event>)>,
-    trying: BTreeMap<String, Vec<u64>>,
-    open: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Spool {
@@ -132,6 +118,7 @@ impl Spool {
             .collect();
         let mut left = Left {
             open: self.live.open.get(channel).cloned().unwrap_or_default(),
+            dropped: self.live.dropped.get(channel).cloned().unwrap_or_default(),
             ..Left::default()
         };
         for (&id, (channels, event)) in &self.live.events {
@@ -161,6 +148,9 @@ impl Spool {
         self.live
             .open
             .retain(|channel, _| channels.contains(channel));
+        self.live
+            .dropped
+            .retain(|channel, _| channels.contains(channel));
         self.rewrite();
         before - self.live.events.len()
     }
@@ -184,16 +174,27 @@ impl Spool {
         }
     }
 
-    /// Each of these channels has dealt with these events.
-    pub(super) fn done(&mut self, dealt_with: Vec<(&str, Vec<u64>)>) {
-        let lines: Vec<Line> = dealt_with
-            .into_iter()
-            .map(|(channel, ids)| Line::Done {
-                ids: self.kept(channel, ids),
-                channel: channel.to_owned(),
-            })
-            .filter(|line| !matches!(line, Line::Done { ids, .. } if ids.is_empty()))
-            .collect();
+    /// Each of these channels has dealt with some events. All of it is written at once: what was dropped is counted
+    /// from the moment on in which it is no longer kept.
+    pub(super) fn done(&mut self, dealt: Vec<Dealt<'_>>) {
+        let mut lines = Vec::new();
+        for Dealt {
+            channel,
+            ids,
+            dropped: counts,
+        } in dealt
+        {
+            let ids = self.kept(channel, ids);
+            let channel = channel.to_owned();
+            let known = self.live.dropped.get(&channel);
+            if known.map_or(!counts.is_empty(), |known| *known != counts) {
+                let channel = channel.clone();
+                lines.push(Line::Dropped { channel, counts });
+            }
+            if !ids.is_empty() {
+                lines.push(Line::Done { channel, ids });
+            }
+        }
         if !lines.is_empty() {
             self.add(lines);
         }
@@ -252,118 +253,6 @@ impl Spool {
             );
         }
     }
-}
-
-impl Live {
-    /// What the lines add up to, and whether some of them could not be read. A last line without its end is none of
-    /// these: the process died while writing it, before the event counted as told.
-    fn parse(bytes: &[u8]) -> (Self, bool) {
-        let mut live = Self::default();
-        let mut damaged = false;
-        let whole = bytes
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |end| end + 1);
-        for line in bytes[..whole]
-            .split(|&byte| byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            match serde_json::from_slice(line) {
-                Ok(line) => live.apply(line),
-                Err(_) => damaged = true,
-            }
-        }
-        (live, damaged)
-    }
-
-    fn apply(&mut self, line: Line) {
-        match line {
-            Line::Told {
-                id,
-                channels,
-                event,
-            } => {
-                for channel in &channels {
-                    let open = self.open.entry(channel.clone()).or_default();
-                    if open.len() < PROBLEMS {
-                        open.extend(problems(&event));
-                    }
-                    if let Some(ended) = recovery(&event) {
-                        open.remove(ended);
-                    }
-                }
-                self.events.insert(id, (channels, event));
-            }
-            Line::Trying { channel, ids } => {
-                self.trying.insert(channel, ids);
-            }
-            Line::Done { channel, ids } => {
-                for id in ids {
-                    if let Some((channels, _)) = self.events.get_mut(&id) {
-                        channels.remove(&channel);
-                        if channels.is_empty() {
-                            self.events.remove(&id);
-                        }
-                    }
-                    if let Some(trying) = self.trying.get_mut(&channel) {
-                        trying.retain(|&one| one != id);
-                    }
-                }
-            }
-            Line::Open { channel, what } => {
-                self.open.entry(channel).or_default().insert(what);
-            }
-        }
-    }
-
-    fn lines(&self) -> impl Iterator<Item = Line> + '_ {
-        let events = self
-            .events
-            .iter()
-            .map(|(&id, (channels, event))| Line::Told {
-                id,
-                channels: channels.clone(),
-                event: Arc::clone(event),
-            });
-        let trying = self.trying.iter().filter(|(_, ids)| !ids.is_empty());
-        let trying = trying.map(|(channel, ids)| Line::Trying {
-            channel: channel.clone(),
-            ids: ids.clone(),
-        });
-        let open = self.open.iter().flat_map(|(channel, open)| {
-            open.iter().map(|what| Line::Open {
-                channel: channel.clone(),
-                what: what.clone(),
-            })
-        });
-        events.chain(trying).chain(open)
-    }
-
-    /// Writes a new file beside the old one and puts it in its place.
-    fn write(&self, path: &Path) -> io::Result<(File, u64)> {
-        let temporary = path.with_extension("new");
-        let mut bytes = Vec::new();
-        for line in self.lines() {
-            bytes.extend(encode(&line));
-        }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            // What happened on the node is nobody else's business.
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&bytes)?;
-        fs::rename(&temporary, path)?;
-        Ok((file, bytes.len() as u64))
-    }
-}
-
-fn encode(line: &Line) -> Vec<u8> {
-    // Cannot fail: the types have string keys only and no serializer of their own that fails.
-    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
 }
 
 /// Keeps a damaged file for whoever wants to look at it.

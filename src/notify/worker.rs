@@ -89,7 +89,8 @@ impl Worker {
         let answer = self.attempt(batch).await;
         let settled = self.post.lane().settle(&answer, Instant::now());
         let Settled { done, news } = settled;
-        self.desk.spool().done(vec![(&self.post.name, done)]);
+        let dealt = self.post.dealt(done);
+        self.desk.spool().done(vec![dealt]);
         if let Some(news) = news {
             self.announce(news);
         }

@@ -7,6 +7,7 @@ says what to answer:
 
   /gotify/message      as the Gotify API documents it: 200 and the stored message, 400 or 401 and an error
   /ok                  200
+  /later/MS            200 after so many milliseconds
   /status/NNN          this status, with a short body
   /retry-after/NNN/S   this status with Retry-After: S
   /redirect/HOST       302 to http://HOST/stolen
@@ -21,6 +22,7 @@ import json
 import ssl
 import sys
 import threading
+import time
 
 TOKEN = "AbCdEf123456-token"
 
@@ -50,6 +52,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(int(parts[1]), b"slow down", {"Retry-After": parts[2]})
         elif parts[0] == "redirect":
             self.reply(302, b"", {"Location": "http://%s/stolen" % parts[1]})
+        elif parts[0] == "later":
+            time.sleep(int(parts[1]) / 1000)
+            self.reply(200, b"ok")
         elif self.path == "/silent":
             self.rfile.read(1)
         elif self.path == "/half":

@@ -14,6 +14,9 @@ use super::{around, eventually, only, refused, tell_through};
 
 /// How often the process is killed.
 const LIVES: u32 = 30;
+/// What a life has to tell: all lives together less than what a channel keeps at most, 500, should none of them come to
+/// send anything.
+const EVENTS: u32 = 16;
 /// The variables by which the process that is killed learns what to do.
 const SPOOL: &str = "NOTIFY_KILL_SPOOL";
 const URL: &str = "NOTIFY_KILL_URL";
@@ -30,25 +33,28 @@ fn settings(url: &str) -> Settings {
     settings
 }
 
-/// Tells one event after the other until it is killed, and says which it has told.
+/// Tells one event after the other, says which it has told, and waits to be killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the process that the other test kills"]
 async fn the_process_that_is_killed() {
     let variable = |name| std::env::var(name).unwrap();
     let spool = variable(SPOOL);
     let notifier = Notifier::start(&settings(&variable(URL)), Path::new(&spool), around());
-    for id in variable(FIRST).parse().unwrap().. {
+    let first: u32 = variable(FIRST).parse().unwrap();
+    for id in first..first + EVENTS {
         notifier.tell(&refused(id, "web", "no"));
         println!("told {id}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    std::future::pending().await
 }
 
 #[tokio::test]
 async fn killed_at_any_instant_it_loses_nothing_that_was_told() {
     let Some(server) = Server::http() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let url = server.url("ok");
+    // Slow, so that many die between the sending and the answer.
+    let url = server.url("later/25");
     let mut told = BTreeSet::new();
     for life in 0..LIVES {
         let log = dir.path().join(format!("{life}.log"));
@@ -67,7 +73,12 @@ async fn killed_at_any_instant_it_loses_nothing_that_was_told() {
             .spawn()
             .unwrap();
         eventually("it tells", || !told_in(&log).is_empty()).await;
-        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..120_000))).await;
+        if life % 2 == 0 {
+            // However long it takes to get ready to send: these die while they do.
+            let sent = server.record().len();
+            eventually("it sends", || server.record().len() > sent).await;
+        }
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..80_000))).await;
         child.kill().unwrap();
         child.wait().unwrap();
         told.extend(told_in(&log));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::health::LONGEST_PAUSE;
 use super::*;
 use crate::act::Outcome;
 use crate::notify::testing::{degraded, recovered, refused, shared, vcpus};
@@ -362,13 +363,19 @@ fn an_earlier_run_is_continued_with_its_message_marked_as_a_repeat() {
     };
     let mut story = Story::new(rules());
     let open = BTreeSet::from(["quorum".to_owned()]);
-    story
-        .lane
-        .resume(vec![item(3, 101), item(4, 102)], vec![item(9, 103)], open);
+    story.lane.resume(Left {
+        begun: vec![item(3, 101), item(4, 102)],
+        waiting: vec![item(9, 103)],
+        open,
+        dropped: Dropped::from([(Warning, 7)]),
+    });
+    assert_eq!(story.lane.dropped(Warning)[&Warning], 7);
     assert!(story.lane.takes(&recovered("quorum", MINUTE)));
     let sent = story.deliver_all();
     assert_eq!(sent[0].1.ids(), [3, 4]);
     assert!(sent[0].1.repeat);
+    assert_eq!(sent[0].1.dropped[&Warning], 7);
+    assert!(story.lane.dropped(Info).is_empty(), "told by now");
     assert_eq!(sent[1].1.ids(), [9]);
     assert!(!sent[1].1.repeat);
 }

@@ -16,6 +16,16 @@ fn tell(spool: &mut Spool, channels: &[&str]) -> u64 {
     id
 }
 
+/// The channel `phone` has dealt with these, and has dropped so many warnings of which it has not told.
+fn phone(ids: &[u64], dropped: u32) -> Vec<Dealt<'static>> {
+    let warnings = (dropped > 0).then_some((Severity::Warning, dropped));
+    vec![Dealt {
+        channel: "phone",
+        ids: ids.to_vec(),
+        dropped: warnings.into_iter().collect(),
+    }]
+}
+
 fn ids(items: &[Item]) -> Vec<u64> {
     items.iter().map(|item| item.id).collect()
 }
@@ -28,7 +38,7 @@ fn what_was_told_and_not_delivered_is_there_after_a_restart() {
     let begun = tell(&mut spool, &["phone"]);
     let waiting = tell(&mut spool, &["phone"]);
     spool.trying("phone", vec![sent]);
-    spool.done(vec![("phone", vec![sent])]);
+    spool.done(phone(&[sent], 0));
     spool.trying("phone", vec![begun]);
     for event in [
         degraded("quorum", "no quorum"),
@@ -37,7 +47,7 @@ fn what_was_told_and_not_delivered_is_there_after_a_restart() {
     ] {
         let id = spool.number(AT);
         spool.told(id, &shared(event), to(&["phone"]));
-        spool.done(vec![("phone", vec![id])]);
+        spool.done(phone(&[id], 0));
     }
 
     let spool = Spool::open(dir.path());
@@ -50,6 +60,26 @@ fn what_was_told_and_not_delivered_is_there_after_a_restart() {
     assert_eq!(spool.left("other"), Left::default());
     let again = Spool::open(dir.path());
     assert_eq!(again.left("phone").open, to(&["quorum"]));
+}
+
+#[test]
+fn what_was_dropped_is_counted_over_restarts_until_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(dir.path());
+    let ids: Vec<u64> = (0..3).map(|_| tell(&mut spool, &["phone"])).collect();
+    spool.done(phone(&ids[..1], 1));
+    spool.done(phone(&ids[1..2], 2));
+
+    let mut spool = Spool::open(dir.path());
+    assert_eq!(spool.left("phone").dropped[&Severity::Warning], 2);
+    assert!(spool.left("mail").dropped.is_empty());
+    let size = spool.size;
+    spool.done(phone(&[], 2));
+    assert_eq!(spool.size, size, "nothing new, nothing written");
+    spool.done(phone(&ids[2..], 0));
+
+    let left = Spool::open(dir.path()).left("phone");
+    assert_eq!(left, Left::default());
 }
 
 #[test]
@@ -100,7 +130,7 @@ fn the_file_stays_small_however_much_is_told() {
     let mut largest = 0;
     for _ in 0..5_000 {
         let id = tell(&mut spool, &["phone"]);
-        spool.done(vec![("phone", vec![id])]);
+        spool.done(phone(&[id], 0));
         largest = largest.max(spool.size);
     }
     let size = fs::metadata(dir.path().join(FILE)).unwrap().len();
