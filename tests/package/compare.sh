@@ -1,8 +1,8 @@
 #!/bin/bash
 # Start-up, resident memory and size beside two Rust daemons that Debian 13 ships, in one run: tests/package/run compare
 #
-# Not a test: it prints a table. ntpd-rs keeps time, aardvark-dns answers names for containers; both are small daemons on
-# tokio, as this one is. Needs the network, for their packages.
+# Not a test: it prints a table. sccache serves compilers from a cache, on tokio as this one; virtiofsd is the daemon by which
+# PVE shares directories with guests. Needs the network, for their packages.
 source "$(dirname "$0")/lib.sh"
 trap 'close_root; rm -rf "$work"' EXIT
 
@@ -12,12 +12,13 @@ guests=10
 fresh_root
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 in_root apt-get update -q >/dev/null
-in_root apt-get install -qy --no-install-recommends ntpd-rs aardvark-dns /packages/new.deb >"$work/install.log" 2>&1 ||
+in_root apt-get install -qy --no-install-recommends sccache virtiofsd /packages/new.deb >"$work/install.log" 2>&1 ||
   { cat "$work/install.log"; exit 1; }
-in_root sh -c 'cd /packages && apt-get download -q ntpd-rs aardvark-dns' >/dev/null 2>&1
+in_root sh -c 'cd /packages && apt-get download -q sccache virtiofsd' >/dev/null 2>&1
 
 # A node with guests under load, for our own.
 mkdir -p "$root$node/var/lib/pve-sim" "$root$node/etc/vm-autoscale"
+cp "$root/etc/vm-autoscale/config.yaml" "$root$node/etc/vm-autoscale/"
 cp "$PVE_SIM" "$root/usr/local/bin/pve-sim"
 {
   echo 'node: {cpus: 64, memory_mib: 262144}'
@@ -27,10 +28,6 @@ cp "$PVE_SIM" "$root/usr/local/bin/pve-sim"
     printf '      hotplug: disk,network,usb,memory,cpu\n      memory: 4096\n    load: {cpu: 1.2}\n'
   done
 } >"$root$node/var/lib/pve-sim/scenario.yaml"
-# A network with one name, for aardvark-dns.
-mkdir -p "$root/dns"
-printf '127.0.0.1\n%s 127.0.0.2 web\n' "$(printf '%064d' 1)" >"$root/dns/net"
-
 # Mean time of a start that only tells the version, in milliseconds.
 start_up() {
   # shellcheck disable=SC2016
@@ -42,13 +39,12 @@ start_up() {
 resident() {
   # shellcheck disable=SC2016
   in_root bash -c '
-    [ ! -d /node ] || { pve-sim node --root /node >/dev/null 2>&1 & sleep 5; }
-    # A daemon that keeps time must not touch the clock of this machine.
-    setpriv --bounding-set=-sys_time --inh-caps=-sys_time "$@" >/tmp/daemon.log 2>&1 &
+    [ ! -d /node ] || { /usr/local/bin/pve-sim node --root /node >/tmp/sim.log 2>&1 & sleep 5; }
+    "$@" >/tmp/daemon.log 2>&1 &
     daemon=$!
     sleep 15
     awk "/^RssAnon/ {own = \$2} /^VmRSS/ {all = \$2} END {printf \"%.1f %.1f\", own / 1024, all / 1024}" \
-      "/proc/$daemon/status" || { cat /tmp/daemon.log >&2; exit 1; }
+      "/proc/$daemon/status" || { cat /tmp/sim.log /tmp/daemon.log >&2; exit 1; }
     kill %% 2>/dev/null' resident "$@"
 }
 
@@ -66,6 +62,7 @@ row() {
 printf '%-16s %12s %12s %12s %12s %12s\n' '' 'package MiB' 'program MiB' 'start ms' 'own MiB' 'resident MiB'
 row vm-autoscale new.deb /usr/bin/vm-autoscale vm-autoscale run --root $node
 mv "$root$node" "$root/node.done"
-row ntpd-rs 'ntpd-rs_*.deb' /usr/bin/ntp-daemon ntp-daemon -c /etc/ntpd-rs/ntp.toml
-row aardvark-dns 'aardvark-dns_*.deb' /usr/lib/podman/aardvark-dns /usr/lib/podman/aardvark-dns --config /dns -p 5353 run
+row sccache 'sccache_*.deb' /usr/bin/sccache env SCCACHE_START_SERVER=1 SCCACHE_NO_DAEMON=1 sccache
+row virtiofsd 'virtiofsd_*.deb' /usr/libexec/virtiofsd /usr/libexec/virtiofsd --sandbox none --shared-dir /srv \
+  --socket-path /tmp/virtiofsd
 echo "0 0" >>"$RESULTS"
