@@ -30,7 +30,7 @@ struct Swept {
 }
 
 /// What this agent knows of VMs that seem to be gone.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Janitor {
     looked: Option<Duration>,
     missing: BTreeSet<VmId>,

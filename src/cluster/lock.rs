@@ -15,7 +15,7 @@ const LIFETIME: Duration = Duration::from_secs(120);
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// A lock directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lock {
     path: String,
     /// Until when it is certainly ours, by a clock that never goes back.

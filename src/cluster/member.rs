@@ -135,7 +135,7 @@ impl View {
 }
 
 /// This node's agent in the cluster.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Member {
     node: NodeName,
     /// VMs that are ours, with their facts as last read or written.
@@ -148,13 +148,13 @@ pub struct Member {
     janitor: Janitor,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Own {
     facts: Option<VmFacts>,
     read: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Unwritten {
     done: BTreeMap<Resource, Done>,
     learned: Option<VmMemory>,

@@ -87,7 +87,7 @@ pub fn digest(settings: &impl Serialize) -> String {
 }
 
 /// Writes the reports of this node's agent, seldom enough.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reporter {
     /// What was written last, and when by a clock that never goes back.
     written: Option<(Duration, AgentReport)>,

@@ -168,48 +168,54 @@ impl Agent {
             let Ok(Some(text)) = files.read(&path) else {
                 continue;
             };
-            vms.insert(
-                vm,
-                view(
-                    &world.borrow(),
-                    self.node,
-                    vm,
-                    &guest.node,
-                    &VmConfig::parse(&text),
-                    now,
-                ),
-            );
+            let running = world.borrow().running(self.node, vm.get());
+            let config = VmConfig::parse(&text);
+            vms.insert(vm, view(running, vm, &guest.node, &config, now));
         }
-        Some(Snapshot {
-            at: now,
-            node: self.name.clone(),
-            cluster: ClusterView {
-                quorate: Reading::known(quorate, now, Source::ConfigFile),
-                pause: None,
-            },
-            host: HostView {
-                cpus: Cores::whole(64),
-                cpu_used: Reading::known(Cores::whole(4), now, Source::Proc),
-                memory_total: Mib::gib(64),
-                memory_available: Reading::known(Mib::gib(48), now, Source::Proc),
-            },
-            vms,
-        })
+        Some(snapshot(&self.name, quorate, vms, now))
     }
 }
 
-fn view(
-    world: &World,
-    node: usize,
+/// What a node with room for everyone shows.
+pub(crate) fn snapshot(
+    node: &NodeName,
+    quorate: bool,
+    vms: BTreeMap<VmId, VmView>,
+    now: Moment,
+) -> Snapshot {
+    Snapshot {
+        at: now,
+        node: node.clone(),
+        cluster: ClusterView {
+            quorate: Reading::known(quorate, now, Source::ConfigFile),
+            pause: None,
+        },
+        host: HostView {
+            cpus: Cores::whole(64),
+            cpu_used: Reading::known(Cores::whole(4), now, Source::Proc),
+            memory_total: Mib::gib(64),
+            memory_available: Reading::known(Mib::gib(48), now, Source::Proc),
+        },
+        vms,
+    }
+}
+
+/// A VM's QEMU on the node that looks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Running {
+    pub(crate) vcpus: u32,
+    /// Cores that it uses.
+    pub(crate) uses: f64,
+}
+
+/// A VM as the observer shows it: `guest` if it runs here.
+pub(crate) fn view(
+    guest: Option<Running>,
     vm: VmId,
     owner: &NodeName,
     config: &VmConfig,
     now: Moment,
 ) -> VmView {
-    let guest = world
-        .guests
-        .get(&vm.get())
-        .filter(|guest| guest.on == Some(node));
     let known = |cores: f64| {
         let mean = Cores::from_f64(cores);
         let usage = CpuUsage {
@@ -252,9 +258,7 @@ fn view(
             }),
             idle: 0,
             limit: Reading::known(None, now, Source::Cgroup),
-            usage: guest.map_or(Reading::unknown(unknown), |g| {
-                known(g.demand.min(f64::from(g.vcpus)))
-            }),
+            usage: guest.map_or(Reading::unknown(unknown), |g| known(g.uses)),
         },
         memory: MemoryView {
             configured: config.memory,

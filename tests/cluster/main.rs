@@ -18,5 +18,6 @@ mod agent;
 mod checks;
 mod faults;
 mod handle;
+mod model;
 mod simulation;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::agent::Running;
 use crate::cluster_fs::{Change, Cluster};
 
 pub(crate) const NODES: [&str; 3] = ["pve1", "pve2", "pve3"];
@@ -211,6 +212,18 @@ impl World {
     pub(crate) fn text(&self, node: usize, path: &str) -> Option<String> {
         let data = self.fs.entry(node, path)?.data.clone()?;
         String::from_utf8(data).ok()
+    }
+
+    /// The QEMU of a VM, where it runs on `node`.
+    pub(crate) fn running(&self, node: usize, vm: u32) -> Option<Running> {
+        let guest = self
+            .guests
+            .get(&vm)
+            .filter(|guest| guest.on == Some(node))?;
+        Some(Running {
+            vcpus: guest.vcpus,
+            uses: guest.demand.min(f64::from(guest.vcpus)),
+        })
     }
 
     /// What the wall clock of `node` shows.
