@@ -67,7 +67,8 @@ impl Replay<'_> {
             ordered = plan.changes.into_iter().next();
             before = now;
             now += tick;
-            if ordered.is_none() && stands > now {
+            // What was used under another allocation says nothing of what is used under this one.
+            if ordered.is_none() && past == held && stands > now {
                 let constant = meter.constant_until(before, self.resource);
                 let target = stands.min(constant).min(demand.end());
                 now += (target - now).max(0) / tick * tick;

@@ -71,7 +71,8 @@ pub fn simulate(demand: &Demand, setup: Setup<'_>, policy: &mut dyn Policy) -> C
         }
         before = now;
         now += tick;
-        if ordered == held && stands_until > now {
+        // What was used under another allocation says nothing of what is used under this one.
+        if ordered == held && past == held && stands_until > now {
             let constant_until = meter.constant_until(before, setup.resource);
             let target = stands_until.min(constant_until).min(demand.end());
             now += (target - now).max(0) / tick * tick;

@@ -247,6 +247,11 @@ fn a_full_node_grants_nothing_but_still_shrinks() {
     story.snapshot.host.memory_available = Reading::known(Mib::gib(1), NOW, Source::Proc);
     story.step();
     let plan = story.step();
+    let shrunk = |plan: &Plan| -> Vec<_> {
+        let change = |c: &Change| (c.vm.get(), c.lever, c.grows());
+        plan.changes.iter().map(change).collect()
+    };
+    assert_eq!(shrunk(&plan), [(102, Lever::Vcpus, false)]);
     assert!(matches!(
         plan.verdicts[0].reason,
         Reason::HostFull {
@@ -261,15 +266,9 @@ fn a_full_node_grants_nothing_but_still_shrinks() {
             ..
         }
     ));
-    let shrunk: Vec<_> = plan
-        .changes
-        .iter()
-        .map(|c| (c.vm.get(), c.lever, c.grows()))
-        .collect();
-    assert_eq!(
-        shrunk,
-        [(102, Lever::Vcpus, false), (102, Lever::Balloon, false)]
-    );
+    // Memory is watched for three minutes before anything is taken.
+    let later: Vec<_> = (0..40).flat_map(|_| shrunk(&story.step())).collect();
+    assert_eq!(later, [(102, Lever::Balloon, false)]);
 }
 
 #[test]
@@ -324,7 +323,7 @@ fn memory_never_shrinks_below_what_the_guest_needs() {
         }
     }
     let end = story.vm(101).memory.balloon.actual.get().unwrap();
-    assert!(end < Mib(4160), "came down to its need: {end}");
+    assert!(end < Mib(4160 + 512 + 64), "came down to its need: {end}");
 }
 
 #[test]
@@ -354,11 +353,12 @@ fn a_guest_short_of_memory_or_silent_about_its_cache_is_never_squeezed() {
 #[test]
 fn a_cool_down_survives_a_restart_and_a_wrong_clock() {
     let mut busy = vm(101);
-    busy.cpu.vcpus = Reading::known(1, NOW, Source::Qemu);
-    busy.cpu.usage = cpu_usage(1.0);
+    // Not all is used: what is does not wait for a cool-down.
+    busy.cpu.vcpus = Reading::known(2, NOW, Source::Qemu);
+    busy.cpu.usage = cpu_usage(1.95);
     let mut story = Story::of([busy]);
     assert_eq!(story.step().changes.len(), 1);
-    story.vm(101).cpu.vcpus = Reading::known(1, story.snapshot.at, Source::Qemu);
+    story.vm(101).cpu.vcpus = Reading::known(2, story.snapshot.at, Source::Qemu);
     let stored = serde_json::to_string(&story.memory).unwrap();
     story.memory = serde_json::from_str(&stored).unwrap();
     assert!(matches!(
