@@ -60,7 +60,7 @@ impl Replay<'_> {
             }
             let usage = match self.resource {
                 Resource::Cpu => meter.cpu(before, now, past),
-                Resource::Memory => meter.memory(before, now, held),
+                Resource::Memory => meter.memory(now, held),
             };
             let plan = decide::plan(stage.look(at, usage, past), &mut memory, &settings, at);
             let stands = stands_until(&plan, at).as_millis();
