@@ -1,9 +1,9 @@
-//! How close the policies come to a clairvoyant: `cargo bench --bench policy_scores`.
+//! How close the policies come to a clairvoyant: `cargo bench --bench policy_scores [-- FOLDER…]`.
 //!
 //! The cost of a VM's resource is `Σ allocation + L · Σ unmet demand + C · changes`; the score is that cost divided by
 //! the least that was possible knowing the future, and the mean over the VMs of a set is shown. 1.00 is perfect.
 //!
-//! The traces in `tests/data/traces` are used, or those in the folders of `VM_AUTOSCALE_TRACES`.
+//! A folder has a folder for each set of traces. Without one, the selection in `tests/data/traces` is used.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,17 +14,22 @@ use vm_autoscale::backtest::trace::Trace;
 use vm_autoscale::domain::Resource;
 
 fn main() -> ExitCode {
-    let folder = std::env::var_os("VM_AUTOSCALE_TRACES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/traces"),
-        PathBuf::from,
-    );
-    match run(&folder) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
+    // Cargo itself adds options.
+    let mut folders: Vec<PathBuf> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .map(PathBuf::from)
+        .collect();
+    if folders.is_empty() {
+        folders.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/traces"));
+    }
+    for folder in folders {
+        if let Err(why) = run(&folder) {
             eprintln!("{why}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
     }
+    ExitCode::SUCCESS
 }
 
 fn run(folder: &Path) -> Result<(), String> {
@@ -136,13 +141,13 @@ fn table(title: &str, sets: &[Set], show: impl Fn(&Means) -> String) {
     print!("{:14}", "");
     Contestant::ALL
         .iter()
-        .for_each(|who| print!("{:>15}", who.name()));
+        .for_each(|who| print!("{:>14}", who.name()));
     println!();
     for set in sets {
         print!("{:14}", set.name);
         for index in 0..Contestant::ALL.len() {
             let cell = |means: &Vec<Means>| means.get(index).map_or_else(|| "–".to_owned(), &show);
-            print!("{:>15}", set.means.each_ref().map(cell).join(" / "));
+            print!("{:>14}", set.means.each_ref().map(cell).join(" / "));
         }
         println!();
     }

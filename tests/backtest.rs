@@ -169,14 +169,9 @@ fn the_configuration_that_is_named_decides() {
             .as_u64()
             .unwrap()
     };
-    assert!(
-        changes("profiles:\n  default:\n    mode: observe\n") > 2,
-        "asked is what would have been done"
-    );
-    assert_eq!(
-        changes("profiles:\n  default:\n    cooldown: {up: 12h, down: 12h}\n"),
-        1
-    );
+    let usual = changes("profiles:\n  default:\n    mode: observe\n");
+    assert!(usual > 3, "asked is what would have been done");
+    assert!(changes("profiles:\n  default:\n    cooldown: {down: 12h}\n") < usual);
     assert_eq!(
         changes("profiles:\n  default:\n    cpu: {method: off}\n"),
         0

@@ -52,34 +52,46 @@ fn score(set: &str, resource: Resource, contestant: Contestant) -> f64 {
     scores.sum::<f64>() / races.len() as f64
 }
 
+/// Bounds for the policy alone and for the whole agent, with its gates, cool-downs and levers.
+fn stays_below(set: &str, resource: Resource, bound: f64) {
+    for who in [ADAPTIVE, Contestant::Agent] {
+        let score = score(set, resource, who);
+        assert!(
+            score < bound,
+            "{set}, {resource}, {}: {score:.3}",
+            who.name()
+        );
+    }
+}
+
 #[test]
 fn adaptive_stays_near_the_oracle_on_servers() {
-    assert!(score("servers-60s", Resource::Cpu, ADAPTIVE) < 1.22);
-    assert!(score("servers-60s", Resource::Memory, ADAPTIVE) < 1.25);
+    stays_below("servers-60s", Resource::Cpu, 1.15);
+    stays_below("servers-60s", Resource::Memory, 1.20);
 }
 
 #[test]
 fn adaptive_stays_near_the_oracle_on_services() {
-    assert!(score("services-60s", Resource::Cpu, ADAPTIVE) < 1.29);
-    assert!(score("services-60s", Resource::Memory, ADAPTIVE) < 1.13);
+    stays_below("services-60s", Resource::Cpu, 1.23);
+    stays_below("services-60s", Resource::Memory, 1.12);
 }
 
 #[test]
 fn adaptive_stays_near_the_oracle_where_bursts_last_seconds() {
-    assert!(score("cluster-1s", Resource::Cpu, ADAPTIVE) < 1.31);
-    assert!(score("cluster-1s", Resource::Memory, ADAPTIVE) < 1.24);
+    stays_below("cluster-1s", Resource::Cpu, 1.29);
+    stays_below("cluster-1s", Resource::Memory, 1.23);
 }
 
 #[test]
 fn adaptive_stays_near_the_oracle_on_coarse_histories() {
-    assert!(score("vms-300s", Resource::Cpu, ADAPTIVE) < 1.30);
+    stays_below("vms-300s", Resource::Cpu, 1.17);
 }
 
 #[test]
 fn a_restless_server_is_changed_no_more_than_its_load_pays_for() {
     // Both servers of the selection are restless; the goal of 40 changes of CPU a day is for calmer ones.
-    for (resource, most) in [(Resource::Cpu, 210.0), (Resource::Memory, 20.0)] {
-        let bills = bills(&races("servers-60s", resource), ADAPTIVE);
+    for (resource, most) in [(Resource::Cpu, 230.0), (Resource::Memory, 10.0)] {
+        let bills = bills(&races("servers-60s", resource), Contestant::Agent);
         let hours: f64 = bills.iter().map(|bill| bill.hours).sum();
         let changes: usize = bills.iter().map(|bill| bill.changes).sum();
         let per_day = changes as f64 * 24.0 / hours;
@@ -88,11 +100,12 @@ fn a_restless_server_is_changed_no_more_than_its_load_pays_for() {
 }
 
 #[test]
-fn hardly_any_shortage_of_memory_follows_from_a_shrink() {
-    // The goal is none; this is where the policy stands, so that it does not get worse unseen.
-    for (set, most) in [("servers-60s", 3), ("services-60s", 2), ("cluster-1s", 30)] {
-        let bills = bills(&races(set, Resource::Memory), ADAPTIVE);
-        let regretted: usize = bills.iter().map(|bill| bill.regretted).sum();
-        assert!(regretted <= most, "{set}: {regretted}");
+fn no_shortage_of_memory_follows_from_a_shrink() {
+    for set in ["servers-60s", "services-60s", "cluster-1s"] {
+        for who in [ADAPTIVE, Contestant::Agent] {
+            let bills = bills(&races(set, Resource::Memory), who);
+            let regretted: usize = bills.iter().map(|bill| bill.regretted).sum();
+            assert_eq!(regretted, 0, "{set}, {}", who.name());
+        }
     }
 }

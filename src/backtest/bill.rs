@@ -2,6 +2,7 @@
 //!
 //! `cost = Σ allocation + L · Σ unmet demand + C · changes`, with the sums in core-hours or GiB-hours.
 
+pub use crate::decide::policy::Prices;
 use crate::domain::Resource;
 
 use super::trace::Demand;
@@ -64,42 +65,6 @@ impl Grid {
         (0..=count)
             .map(|step| self.min + step as f64 * self.grain)
             .collect()
-    }
-}
-
-/// What shortage and changes cost, against one core or one GiB held for an hour.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Prices {
-    /// A core-hour or GiB-hour of unmet demand.
-    pub unmet: f64,
-    /// One change, in core-hours or GiB-hours.
-    pub change: f64,
-    /// How many of the resource's units (cores, mebibytes) make one core or GiB.
-    pub unit: f64,
-}
-
-impl Prices {
-    /// The prices by which policies are compared: a missing core costs as much as 20 held ones, a missing GiB
-    /// as 100, a change as 72 core-seconds or 180 GiB-seconds.
-    pub fn of(resource: Resource) -> Self {
-        match resource {
-            Resource::Cpu => Self {
-                unmet: 20.0,
-                change: 0.02,
-                unit: 1.0,
-            },
-            Resource::Memory => Self {
-                unmet: 100.0,
-                change: 0.05,
-                unit: 1024.0,
-            },
-        }
-    }
-
-    /// The cost of holding `allocation` against `demand` for `ms` milliseconds.
-    pub fn hold(&self, allocation: f64, demand: f64, ms: i64) -> f64 {
-        let weighted = allocation + self.unmet * (demand - allocation).max(0.0);
-        weighted / self.unit * ms as f64 / 3_600_000.0
     }
 }
 

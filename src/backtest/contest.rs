@@ -6,7 +6,7 @@ use crate::config::{CpuMethod, MemoryMethod, PolicyKind, Settings, VmSettings};
 use crate::decide::policy::{Policy, State};
 use crate::domain::{Cores, Mib, Resource};
 
-use super::baselines::{Hpa, Neon, Predecessor, Vpa};
+use super::baselines::{Hpa, Neon, Predecessor, Simple, Vpa};
 use super::bill::{Bill, Course, Grid, Prices};
 use super::oracle::oracle;
 use super::replay::Replay;
@@ -26,6 +26,8 @@ pub enum Contestant {
     Hpa,
     /// Neon's autoscaler.
     Neon,
+    /// A rule of three lines: the floor.
+    Simple,
     /// One of our policies alone, with its default settings.
     Ours(PolicyKind),
     /// The default policy with all that decides after it: gates, cool-downs, limits, levers.
@@ -34,12 +36,13 @@ pub enum Contestant {
 
 impl Contestant {
     /// All of them; ours are the last.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Static,
         Self::Predecessor,
         Self::Vpa,
         Self::Hpa,
         Self::Neon,
+        Self::Simple,
         Self::Ours(PolicyKind::Threshold),
         Self::Ours(PolicyKind::Adaptive),
         Self::Agent,
@@ -53,6 +56,7 @@ impl Contestant {
             Self::Vpa => "VPA",
             Self::Hpa => "HPA",
             Self::Neon => "Neon",
+            Self::Simple => "three lines",
             Self::Ours(PolicyKind::Threshold) => "threshold",
             Self::Ours(PolicyKind::Adaptive) => "adaptive",
             Self::Agent => "agent",
@@ -66,6 +70,7 @@ impl Contestant {
             Self::Vpa => Box::<Vpa>::default(),
             Self::Hpa => Box::<Hpa>::default(),
             Self::Neon => Box::<Neon>::default(),
+            Self::Simple => Box::<Simple>::default(),
             Self::Ours(kind) => Box::new(State::new(kind)),
         })
     }

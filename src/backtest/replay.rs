@@ -60,14 +60,15 @@ impl Replay<'_> {
             }
             let usage = match self.resource {
                 Resource::Cpu => meter.cpu(before, now, past),
-                Resource::Memory => meter.memory(before, now, held),
+                Resource::Memory => meter.memory(now, held),
             };
             let plan = decide::plan(stage.look(at, usage, past), &mut memory, &settings, at);
             let stands = stands_until(&plan, at).as_millis();
             ordered = plan.changes.into_iter().next();
             before = now;
             now += tick;
-            if ordered.is_none() && stands > now {
+            // What was used under another allocation says nothing of what is used under this one.
+            if ordered.is_none() && past == held && stands > now {
                 let constant = meter.constant_until(before, self.resource);
                 let target = stands.min(constant).min(demand.end());
                 now += (target - now).max(0) / tick * tick;

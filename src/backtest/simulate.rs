@@ -50,7 +50,7 @@ pub fn simulate(demand: &Demand, setup: Setup<'_>, policy: &mut dyn Policy) -> C
         }
         let usage = match setup.resource {
             Resource::Cpu => meter.cpu(before, now, past),
-            Resource::Memory => meter.memory(before, now, held),
+            Resource::Memory => meter.memory(now, held),
         };
         let mut stands_until = now;
         if !usage.is_empty() {
@@ -71,7 +71,8 @@ pub fn simulate(demand: &Demand, setup: Setup<'_>, policy: &mut dyn Policy) -> C
         }
         before = now;
         now += tick;
-        if ordered == held && stands_until > now {
+        // What was used under another allocation says nothing of what is used under this one.
+        if ordered == held && past == held && stands_until > now {
             let constant_until = meter.constant_until(before, setup.resource);
             let target = stands_until.min(constant_until).min(demand.end());
             now += (target - now).max(0) / tick * tick;
@@ -107,13 +108,13 @@ impl<'a> Meter<'a> {
         piece.unwrap_or(now)
     }
 
-    /// Memory in use at `now` under the allocation `held`; it was the same since `before`, or no one looked.
-    pub(super) fn memory(&mut self, before: i64, now: i64, held: f64) -> &[Sample] {
+    /// Memory in use at `now` under the allocation `held`.
+    pub(super) fn memory(&mut self, now: i64, held: f64) -> &[Sample] {
         self.samples.clear();
         if let Some(piece) = self.piece_at(now).filter(|piece| piece.start <= now) {
             self.samples.push(Sample {
                 at: Moment::from_millis(now),
-                span: Duration::from_millis(u64::try_from(now - before).unwrap_or(0)),
+                span: Duration::ZERO,
                 value: piece.value.min(held),
             });
         }
@@ -342,6 +343,50 @@ mod tests {
                 let slow = simulate(&demand, setup, &mut EveryTick(make()));
                 prop_assert_eq!(quick, slow, "{}", name);
             }
+        }
+
+        #[test]
+        fn the_same_holds_for_hours_of_the_same(
+            pieces in proptest::collection::vec((1..20_000_i64, 0.0..1.1_f64), 1..8),
+        ) {
+            for resource in Resource::ALL {
+                let setup = setup(resource);
+                let mut at = 0;
+                let points: Vec<_> = pieces.iter().map(|(seconds, share)| {
+                    let point = (at, share * setup.grid.top());
+                    at += seconds;
+                    point
+                }).collect();
+                let demand = steps(&points, 3600);
+                let mut policy = State::new(PolicyKind::Adaptive);
+                let quick = simulate(&demand, setup, &mut policy);
+                let each = EveryTick(Box::new(State::new(PolicyKind::Adaptive)));
+                let slow = simulate(&demand, setup, &mut { each });
+                prop_assert_eq!(quick, slow, "{:?}", resource);
+            }
+        }
+    }
+
+    /// Counts how often it is asked.
+    struct Counted(State, usize);
+
+    impl Policy for Counted {
+        fn want(&mut self, seen: &Observation<'_>) -> Want {
+            self.1 += 1;
+            self.0.want(seen)
+        }
+    }
+
+    #[test]
+    fn calm_time_is_passed_over() {
+        for (resource, demand) in [(Resource::Cpu, 1.5), (Resource::Memory, 3000.0)] {
+            let mut policy = Counted(State::new(PolicyKind::Adaptive), 0);
+            simulate(&steps(&[(0, demand)], 86_400), setup(resource), &mut policy);
+            assert!(
+                policy.1 < 500,
+                "{resource}: asked {} times in a day",
+                policy.1
+            );
         }
     }
 }

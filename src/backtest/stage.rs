@@ -311,16 +311,17 @@ fn cpu_usage(usage: &[Sample], throttled: Option<Percent>, now: Moment) -> Readi
     known(usage, now)
 }
 
-/// What the guest says: no more than that all it has is used where it would need more.
+/// What the guest says. One that would need more than it has swaps, and how much it could still free is not in a history.
 fn memory_need(usage: &[Sample], held: f64, now: Moment) -> Reading<MemoryNeed> {
     let Some(sample) = usage.last() else {
         return Reading::unknown("the history does not tell");
     };
+    let is_short = sample.value >= held;
     let need = MemoryNeed {
         need: Mib::from_f64(sample.value),
         includes_cache: false,
-        available: Some(Mib::from_f64(held - sample.value)),
-        pressure: false,
+        available: (!is_short).then(|| Mib::from_f64(held - sample.value)),
+        pressure: is_short,
         out_of_memory: false,
     };
     known(need, now)

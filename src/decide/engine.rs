@@ -214,7 +214,9 @@ impl Tick<'_> {
                 need: resource.amount(want.need),
             };
         }
-        Ok((want, short))
+        // What uses all it has is in distress as well.
+        let saturated = matches!(want.reason, Reason::Saturated { .. });
+        Ok((want, short || saturated))
     }
 
     fn rule(&self, resource: Resource) -> &ResourceSettings {

@@ -11,12 +11,13 @@ use super::Reason;
 /// Low readings in a row before anything is taken away.
 pub(super) const LOW_READINGS: u32 = 2;
 
-/// What a guest must have above what it needs now: 1/16, and 512 MiB at least.
+/// What a guest must have above what it needs now: 1/64, and 512 MiB at least.
 ///
 /// A program that takes 100 MB a second must not outrun the agent: its statistics are up to 2 s old, they are read
-/// every second while memory is tight, and `qm` takes 1 to 1.5 s. That is 450 MB.
+/// every second while memory is tight, and `qm` takes 1 to 1.5 s. That is 450 MB, however large the guest is; the share is
+/// for what its kernel keeps free in proportion.
 pub fn memory_margin(need: Mib) -> Mib {
-    Mib((need.0 / 16).max(512))
+    Mib((need.0 / 64).max(512))
 }
 
 /// Whether a guest is so near to shortage that its memory is looked at every second.

@@ -20,6 +20,10 @@ const BALLOON_SHRINK_SHARE: f64 = 0.25;
 const BALLOON_SHRINK_LEAST_MIB: f64 = 512.0;
 /// A guest needs this share of a new module for its page structures before it can use the rest: 64 bytes a page of 4 KiB.
 const PAGE_STRUCTURES: f64 = 0.016;
+/// So many modules are unplugged in one call. PVE takes the highest first, 3 s each, writes down each one that is gone, and
+/// stops at the first that the guest refuses, after 21 s (`Memory.pm: qemu_memory_hotplug`; two in one call took 7 s in
+/// 04-memory-3072-to-2048.txt). It holds the VM's lock meanwhile, so the number is bounded.
+const MODULES_AT_A_TIME: usize = 16;
 /// A guest that boots is still finding its own memory, and services still take theirs.
 const BOOT: Duration = Duration::from_secs(120);
 
@@ -117,6 +121,21 @@ impl Movable {
             Stops::At(_) => {
                 let step = self.allocation - self.stops.down(self.allocation - 1.0);
                 if step > 0.0 { step } else { f64::INFINITY }
+            }
+        }
+    }
+
+    /// The size of so many steps downwards from the present allocation.
+    fn steps_down(&self, count: usize) -> f64 {
+        match &self.stops {
+            Stops::Every(grain) => grain * count as f64,
+            Stops::At(stops) => {
+                let below = stops
+                    .iter()
+                    .rev()
+                    .filter(|stop| **stop <= self.allocation - 1.0);
+                let last = below.take(count).last();
+                last.map_or(f64::INFINITY, |last| self.allocation - last)
             }
         }
     }
@@ -340,13 +359,12 @@ fn module(
         stands: has.total,
         ceiling: stops.last().copied().unwrap_or(has.actual).max(has.actual),
         stops: Stops::At(stops),
-        // One at a time: each holds the VM's lock for seconds, and a guest may refuse it.
         shrink_at_most: 0.0,
         grow_at_most: f64::INFINITY,
         no_grow: booting(vm, now),
         no_shrink: None,
     };
-    movable.shrink_at_most = movable.least_step_down();
+    movable.shrink_at_most = movable.steps_down(MODULES_AT_A_TIME);
     // The guest pays for a module's page structures out of what it has left: half of that at most.
     if let Some(available) = vm.memory.need.value().and_then(|need| need.available) {
         let paid = available.as_f64() / 2.0 / PAGE_STRUCTURES;

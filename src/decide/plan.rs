@@ -120,8 +120,8 @@ pub enum Reason {
     },
     /// The need has stayed below the allocation for long enough.
     CalmedDown {
-        /// The highest need of the window that was looked at.
-        peak: Amount,
+        /// What has been enough, with head-room.
+        enough: Amount,
     },
     /// Usage stayed below the lower threshold.
     BelowThreshold {
@@ -282,7 +282,7 @@ impl fmt::Display for Reason {
             Self::Saturated { usage } => write!(f, "uses all it has ({usage})"),
             Self::ShortOfMemory { need } => write!(f, "the guest is short of memory, need {need}"),
             Self::AboveThreshold { usage, high } => write!(f, "usage {usage} above {high}"),
-            Self::CalmedDown { peak } => write!(f, "calm, recent peak {peak}"),
+            Self::CalmedDown { enough } => write!(f, "calm, {enough} is enough"),
             Self::BelowThreshold { usage, low } => write!(f, "usage {usage} below {low}"),
             Self::OutsideLimits { min, max } => write!(f, "outside the limits {min} to {max}"),
             Self::Expected { need } => write!(f, "expects to need {need} soon"),

@@ -1,6 +1,7 @@
 //! Stories of decisions, and what must hold for every input.
 
 mod levers;
+mod properties;
 
 use std::time::Duration;
 
@@ -247,6 +248,11 @@ fn a_full_node_grants_nothing_but_still_shrinks() {
     story.snapshot.host.memory_available = Reading::known(Mib::gib(1), NOW, Source::Proc);
     story.step();
     let plan = story.step();
+    let shrunk = |plan: &Plan| -> Vec<_> {
+        let change = |c: &Change| (c.vm.get(), c.lever, c.grows());
+        plan.changes.iter().map(change).collect()
+    };
+    assert_eq!(shrunk(&plan), [(102, Lever::Vcpus, false)]);
     assert!(matches!(
         plan.verdicts[0].reason,
         Reason::HostFull {
@@ -261,15 +267,9 @@ fn a_full_node_grants_nothing_but_still_shrinks() {
             ..
         }
     ));
-    let shrunk: Vec<_> = plan
-        .changes
-        .iter()
-        .map(|c| (c.vm.get(), c.lever, c.grows()))
-        .collect();
-    assert_eq!(
-        shrunk,
-        [(102, Lever::Vcpus, false), (102, Lever::Balloon, false)]
-    );
+    // Memory is watched for three minutes before anything is taken.
+    let later: Vec<_> = (0..40).flat_map(|_| shrunk(&story.step())).collect();
+    assert_eq!(later, [(102, Lever::Balloon, false)]);
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn memory_never_shrinks_below_what_the_guest_needs() {
         }
     }
     let end = story.vm(101).memory.balloon.actual.get().unwrap();
-    assert!(end < Mib(4160), "came down to its need: {end}");
+    assert!(end < Mib(4160 + 512 + 64), "came down to its need: {end}");
 }
 
 #[test]
@@ -354,11 +354,12 @@ fn a_guest_short_of_memory_or_silent_about_its_cache_is_never_squeezed() {
 #[test]
 fn a_cool_down_survives_a_restart_and_a_wrong_clock() {
     let mut busy = vm(101);
-    busy.cpu.vcpus = Reading::known(1, NOW, Source::Qemu);
-    busy.cpu.usage = cpu_usage(1.0);
+    // Not all is used: what is does not wait for a cool-down.
+    busy.cpu.vcpus = Reading::known(2, NOW, Source::Qemu);
+    busy.cpu.usage = cpu_usage(1.95);
     let mut story = Story::of([busy]);
     assert_eq!(story.step().changes.len(), 1);
-    story.vm(101).cpu.vcpus = Reading::known(1, story.snapshot.at, Source::Qemu);
+    story.vm(101).cpu.vcpus = Reading::known(2, story.snapshot.at, Source::Qemu);
     let stored = serde_json::to_string(&story.memory).unwrap();
     story.memory = serde_json::from_str(&stored).unwrap();
     assert!(matches!(
@@ -496,10 +497,12 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn no_plan_leaves_the_limits_or_the_budget(node in any_node(), ticks in 1usize..6) {
+    fn no_plan_leaves_the_limits_or_the_budget(node in any_node(), ticks in 1usize..8) {
         let mut story = Story::of([]);
         story.snapshot = node;
         for _ in 0..ticks {
+            // Longer than a cool-down; long enough in all for memory to be taken.
+            story.snapshot = later(story.snapshot.clone(), Duration::from_secs(60));
             let before = story.snapshot.clone();
             let plan = story.step();
             let (mut cpu, mut memory) = (0.0, 0.0);
@@ -532,12 +535,5 @@ proptest! {
             prop_assert!(plan.changes[first_grow..].iter().all(Change::grows), "shrinks come first");
             prop_assert_eq!(plan.verdicts.len(), 2 * before.vms.len());
         }
-    }
-
-    #[test]
-    fn the_same_input_gives_the_same_plan(node in any_node()) {
-        let settings = Settings::default();
-        let once = plan(&node, &mut Memory::default(), &settings, NOW);
-        prop_assert_eq!(once, plan(&node, &mut Memory::default(), &settings, NOW));
     }
 }

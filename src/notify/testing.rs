@@ -69,7 +69,7 @@ pub(super) fn memory(lever: Lever, from: Mib, to: Mib, outcome: Outcome) -> Even
         from: Amount::Memory(from),
         to: Amount::Memory(to),
         reason: Reason::CalmedDown {
-            peak: Amount::Memory(Mib(1_400)),
+            enough: Amount::Memory(Mib(1_400)),
         },
     };
     let done = Done {

@@ -5,11 +5,13 @@
 mod hpa;
 mod neon;
 mod predecessor;
+mod simple;
 mod vpa;
 
 pub use hpa::Hpa;
 pub use neon::Neon;
 pub use predecessor::Predecessor;
+pub use simple::Simple;
 pub use vpa::Vpa;
 
 use crate::decide::Reason;

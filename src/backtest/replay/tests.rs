@@ -146,6 +146,43 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
+    fn a_constant_load_ends_in_a_constant_allocation(shares in shares(), share in 0.0..1.2_f64) {
+        let settings = Settings { check_interval: Duration::from_secs(60), ..Settings::default() };
+        for (resource, own) in ways() {
+            let replay = replay(resource, &settings, &own);
+            let mut pieces = shares.clone();
+            let restless: i64 = pieces.iter().map(|(seconds, _)| seconds).sum();
+            pieces.push((4 * 86_400, share));
+            let course = replay.course(&demand(&pieces, replay.grid.max));
+            // Longer than the longest for which memory is held.
+            let settled = (restless + 3 * 86_400) * 1000;
+            let (last, _) = course.last().unwrap();
+            prop_assert!(*last < settled, "{:?} {:?}: {:?}", own.policy, resource, course);
+        }
+    }
+
+    #[test]
+    fn scores_do_not_depend_on_the_order_of_vms(loads in proptest::collection::vec(shares(), 2..6)) {
+        let settings = Settings::default();
+        let history = |(load, name): (&Vec<(i64, f64)>, i32)| {
+            let trace = Trace {
+                name: name.to_string(),
+                max_cores: Cores::whole(8),
+                max_memory: Some(Mib::gib(8)),
+                cpu: demand(load, 8.0),
+                memory: Some(demand(load, 8192.0)),
+            };
+            History::new(trace, &VmSettings::default())
+        };
+        let mut histories: Vec<_> = loads.iter().zip(0..).map(history).collect();
+        let forward = crate::backtest::run::run(&histories, &settings, |_| {});
+        histories.reverse();
+        let mut backward = crate::backtest::run::run(&histories, &settings, |_| {});
+        backward.reverse();
+        prop_assert_eq!(forward, backward);
+    }
+
+    #[test]
     fn passing_over_ticks_at_which_nothing_changes_changes_nothing(shares in shares()) {
         let settings = Settings::default();
         for (resource, own) in ways() {

@@ -4,6 +4,7 @@
 //! knows nothing of limits that others set: gates, host budget and levers come after it.
 
 mod adaptive;
+mod prices;
 mod threshold;
 
 use std::time::Duration;
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{PolicyKind, ResourceSettings};
 use crate::domain::{Moment, Resource};
+
+pub use prices::Prices;
 
 use super::Reason;
 

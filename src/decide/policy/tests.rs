@@ -106,6 +106,11 @@ proptest! {
             prop_assert!(after <= before);
         }
     }
+}
+
+proptest! {
+    // Days of ticks.
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn a_constant_load_ends_in_a_constant_allocation(
@@ -125,6 +130,10 @@ proptest! {
             prop_assert!(settled >= (load * max).min(max) - 1e-6, "{:?} is short for ever", kind);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_want_is_a_number_within_the_limits_whatever_is_told(

@@ -6,41 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Resource;
+use crate::decide::policy::Prices;
 
 /// The most sizes that are told apart: a larger range is kept in coarser steps, so that what is stored stays small.
 const MOST_SIZES: f64 = 96.0;
-
-/// What shortage and changes cost, against holding one unit (a core, a mebibyte) for a second.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Prices {
-    /// One missing unit for a second.
-    pub(super) unmet: f64,
-    /// One change.
-    pub(super) change: f64,
-}
-
-impl Prices {
-    /// A missing core costs as much as 20 held ones, a missing GiB as 100; a change as 0.02 core-hours or 0.05
-    /// GiB-hours.
-    pub(super) fn of(resource: Resource) -> Self {
-        match resource {
-            Resource::Cpu => Self {
-                unmet: 20.0,
-                change: 72.0,
-            },
-            Resource::Memory => Self {
-                unmet: 100.0,
-                change: 180.0 * 1024.0,
-            },
-        }
-    }
-
-    /// The cost of holding `size` for some seconds while `need` is wanted.
-    pub(super) fn hold(&self, size: f64, need: f64, seconds: f64) -> f64 {
-        seconds * (size + self.unmet * (need - size).max(0.0))
-    }
-}
 
 /// The sizes between two limits.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -70,15 +39,15 @@ impl Sizes {
         }
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         ((self.max - self.min) / self.step - 1e-9).ceil().max(0.0) as usize + 1
     }
 
-    fn at(&self, index: usize) -> f64 {
+    pub(super) fn at(&self, index: usize) -> f64 {
         (self.min + index as f64 * self.step).min(self.max)
     }
 
-    fn index_of(&self, amount: f64) -> usize {
+    pub(super) fn index_of(&self, amount: f64) -> usize {
         let steps = ((amount - self.min) / self.step - 1e-9).ceil().max(0.0);
         (steps as usize).min(self.count() - 1)
     }
@@ -93,7 +62,7 @@ impl Sizes {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Ledger {
     /// For each size, how much dearer than the cheapest it is to have come to it. Never more than a change.
-    dearer: Vec<f32>,
+    dearer: Vec<f64>,
 }
 
 impl Ledger {
@@ -104,14 +73,22 @@ impl Ledger {
         }
     }
 
-    /// Books that `need` was wanted for so many seconds, at these prices.
-    pub(super) fn book(&mut self, sizes: &Sizes, need: f64, seconds: f64, prices: Prices) {
-        let mut least = f32::INFINITY;
+    /// Books that `need` was wanted for so many seconds, where a change costs `change`.
+    ///
+    /// To book the same need twice is to book it once for as long: who has fallen behind falls further behind.
+    pub(super) fn book(
+        &mut self,
+        sizes: &Sizes,
+        need: f64,
+        seconds: f64,
+        prices: Prices,
+        change: f64,
+    ) {
+        let mut least = f64::INFINITY;
         for (index, dearer) in self.dearer.iter_mut().enumerate() {
-            *dearer += prices.hold(sizes.at(index), need, seconds) as f32;
+            *dearer += seconds * prices.rate(sizes.at(index), need);
             least = least.min(*dearer);
         }
-        let change = prices.change as f32;
         for dearer in &mut self.dearer {
             *dearer = (*dearer - least).min(change);
         }
@@ -119,18 +96,50 @@ impl Ledger {
 
     /// The size to be in after `held`: another one only if to have come to it would have been cheaper by `gain`.
     pub(super) fn next(&self, sizes: &Sizes, held: f64, gain: f64) -> f64 {
-        let mut best = (0, f32::INFINITY);
-        for (index, dearer) in self.dearer.iter().enumerate() {
-            if *dearer < best.1 {
-                best = (index, *dearer);
-            }
-        }
+        let best = self.cheapest();
         let stay = self.dearer.get(sizes.index_of(held)).copied();
-        // Rounding of single precision.
-        if stay.is_none_or(|stay| stay - best.1 >= gain as f32 * 0.9999) {
+        // Rounding.
+        if stay.is_none_or(|stay| stay - best.1 >= gain * ROUNDED) {
             sizes.at(best.0)
         } else {
             held
         }
     }
+
+    /// For how many seconds of `need` the answer of [`Self::next`] is to stay in `held`, at least.
+    pub(super) fn stays(
+        &self,
+        sizes: &Sizes,
+        held: f64,
+        need: f64,
+        prices: Prices,
+        gain: f64,
+    ) -> f64 {
+        let own = sizes.index_of(held);
+        let gap = self
+            .dearer
+            .get(own)
+            .map_or(gain, |own| own - self.cheapest().1);
+        let rate = |index| prices.rate(sizes.at(index), need);
+        let least = (0..sizes.count()).map(rate).fold(f64::INFINITY, f64::min);
+        let slope = rate(own) - least;
+        if slope > 0.0 {
+            (gain * ROUNDED - gap).max(0.0) / slope
+        } else {
+            f64::INFINITY
+        }
+    }
+
+    fn cheapest(&self) -> (usize, f64) {
+        let mut best = (0, f64::INFINITY);
+        for (index, dearer) in self.dearer.iter().enumerate() {
+            if *dearer < best.1 {
+                best = (index, *dearer);
+            }
+        }
+        best
+    }
 }
+
+/// So near to a sum is the sum.
+const ROUNDED: f64 = 0.9999;

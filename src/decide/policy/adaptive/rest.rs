@@ -15,17 +15,21 @@ const SHORTEST: Duration = Duration::from_secs(600);
 /// The longest: a daily peak is kept from day to day.
 const LONGEST: Duration = Duration::from_secs(26 * 3600);
 /// What is wanted back within this time should have stayed.
-const TOO_SOON: Duration = Duration::from_secs(900);
+const TOO_SOON: Duration = Duration::from_secs(1800);
 /// By how much the rest grows then.
 const GROWTH: f64 = 3.0;
 /// The time constant with which it shrinks.
 const FORGETS: Duration = Duration::from_secs(7 * 86_400);
+/// Needs are told apart in steps of this, so that few are kept.
+const STEP_MIB: f64 = 64.0;
 
 /// What was needed when, and how long it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rest {
-    /// Peaks that no later need has reached, so that they fall; told apart in steps, so that they are few.
+    /// Needs that no later one has reached, so that they fall.
     peaks: VecDeque<(Moment, f64)>,
+    /// Needs that no later one was below, so that they rise.
+    lows: VecDeque<(Moment, f64)>,
     /// How long they count, in seconds.
     seconds: f64,
     /// The largest size that was held before the last shrinks, and when the last one was.
@@ -38,6 +42,7 @@ impl Default for Rest {
     fn default() -> Self {
         Self {
             peaks: VecDeque::new(),
+            lows: VecDeque::new(),
             seconds: SHORTEST.as_secs_f64(),
             taken: None,
             held: 0.0,
@@ -46,9 +51,15 @@ impl Default for Rest {
 }
 
 impl Rest {
-    /// Takes in that `need` (in whole steps) is wanted while `held` is there, `since` the last look; returns the
-    /// largest need that still counts.
-    pub(super) fn take_in(&mut self, now: Moment, since: Duration, need: f64, held: f64) -> f64 {
+    /// Takes in that `need` is there under `held`, `since` the last look, and that `with_margin` is wanted for it.
+    pub(super) fn take_in(
+        &mut self,
+        now: Moment,
+        since: Duration,
+        need: f64,
+        with_margin: f64,
+        held: f64,
+    ) {
         let shortest = SHORTEST.as_secs_f64();
         let kept = (-since.as_secs_f64() / FORGETS.as_secs_f64()).exp();
         self.seconds = shortest + (self.seconds - shortest).max(0.0) * kept;
@@ -62,32 +73,83 @@ impl Rest {
         self.taken = self
             .taken
             .filter(|(at, _)| *at <= now && now.since(*at) <= TOO_SOON);
-        if need > held && self.taken.is_some_and(|(_, before)| need <= before) {
+        if with_margin > held && self.taken.is_some_and(|(_, before)| with_margin <= before) {
             self.seconds = (self.seconds * GROWTH).min(LONGEST.as_secs_f64());
             self.taken = None;
         }
-        // Peaks from the future were written by a clock that has been set back.
-        while self
-            .peaks
-            .back()
-            .is_some_and(|(at, peak)| *peak <= need || *at > now)
-        {
-            self.peaks.pop_back();
-        }
-        self.peaks.push_back((now, need));
-        while self
-            .peaks
-            .front()
-            .is_some_and(|(at, _)| now.since(*at) > LONGEST)
-        {
-            self.peaks.pop_front();
-        }
-        let counts = Duration::from_secs_f64(self.seconds);
-        self.peaks
-            .iter()
-            .find(|(at, _)| now.since(*at) <= counts)
-            .map_or(need, |(_, peak)| *peak)
+        let up = (need / STEP_MIB).ceil() * STEP_MIB;
+        let down = step_below(need);
+        note(&mut self.peaks, now, up, |older| older <= up);
+        note(&mut self.lows, now, down, |older| older >= down);
     }
+
+    /// The largest need that still counts.
+    pub(super) fn peak(&self, now: Moment) -> f64 {
+        oldest_within(&self.peaks, now, self.seconds).map_or(0.0, |(_, peak)| peak)
+    }
+
+    /// The smallest need that still counts.
+    pub(super) fn low(&self, now: Moment) -> f64 {
+        oldest_within(&self.lows, now, self.seconds).map_or(0.0, |(_, low)| low)
+    }
+
+    /// How much the need has risen within the shortest rest.
+    pub(super) fn rise(&self, now: Moment, need: f64) -> f64 {
+        let low = oldest_within(&self.lows, now, SHORTEST.as_secs_f64());
+        low.map_or(0.0, |(_, low)| (step_below(need) - low).max(0.0))
+    }
+
+    /// For how many seconds of the same need peak and low stay what they are, at least.
+    pub(super) fn stays(&self, now: Moment) -> f64 {
+        // The rest shortens meanwhile.
+        let shortening = (self.seconds - SHORTEST.as_secs_f64()) / FORGETS.as_secs_f64();
+        let ends = |list: &VecDeque<(Moment, f64)>| {
+            // The youngest is renewed as long as the need is the same.
+            let (at, _) = oldest_within(list, now, self.seconds)
+                .filter(|oldest| Some(oldest) != list.back())?;
+            let left = self.seconds - now.since(at).as_secs_f64();
+            Some(left.max(0.0) / (1.0 + shortening))
+        };
+        let never = f64::INFINITY;
+        let (peak, low) = (ends(&self.peaks), ends(&self.lows));
+        peak.unwrap_or(never).min(low.unwrap_or(never))
+    }
+}
+
+fn step_below(need: f64) -> f64 {
+    (need / STEP_MIB).floor() * STEP_MIB
+}
+
+/// Adds a need to a list in which only those stand that no later one `replaces`.
+fn note(
+    list: &mut VecDeque<(Moment, f64)>,
+    now: Moment,
+    need: f64,
+    replaces: impl Fn(f64) -> bool,
+) {
+    // Needs from the future were written by a clock that has been set back.
+    while list
+        .back()
+        .is_some_and(|(at, older)| replaces(*older) || *at > now)
+    {
+        list.pop_back();
+    }
+    list.push_back((now, need));
+    while list.front().is_some_and(|(at, _)| now.since(*at) > LONGEST) {
+        list.pop_front();
+    }
+}
+
+/// The oldest entry that is at most so many seconds old: in these lists, the extreme one.
+fn oldest_within(
+    list: &VecDeque<(Moment, f64)>,
+    now: Moment,
+    seconds: f64,
+) -> Option<(Moment, f64)> {
+    let counts = Duration::from_secs_f64(seconds);
+    list.iter()
+        .find(|(at, _)| now.since(*at) <= counts)
+        .copied()
 }
 
 #[cfg(test)]
@@ -96,15 +158,15 @@ mod tests {
 
     const GIB: f64 = 1024.0;
 
-    /// Minutes of need under what is held, one look each.
+    /// Minutes of need under what is held, one look each; returns the peak that counts at the end.
     fn live(rest: &mut Rest, from: i64, minutes: i64, need: f64, held: f64) -> f64 {
-        (from..from + minutes)
-            .map(|minute| {
-                let now = Moment::from_millis(minute * 60_000);
-                rest.take_in(now, Duration::from_secs(60), need, held)
-            })
-            .last()
-            .unwrap()
+        let mut peak = 0.0;
+        for minute in from..from + minutes {
+            let now = Moment::from_millis(minute * 60_000);
+            rest.take_in(now, Duration::from_secs(60), need, need + 512.0, held);
+            peak = rest.peak(now);
+        }
+        peak
     }
 
     #[test]
@@ -130,9 +192,10 @@ mod tests {
     fn what_is_kept_does_not_grow_with_time() {
         let mut rest = Rest::default();
         for minute in 0..10_000 {
-            let need = (1.0 + f64::from(minute % 32)) * GIB;
+            let need = (1.0 + f64::from(minute % 997) / 31.0) * GIB;
             live(&mut rest, i64::from(minute), 1, need, 64.0 * GIB);
         }
-        assert!(rest.peaks.len() <= 32, "{}", rest.peaks.len());
+        let kept = rest.peaks.len() + rest.lows.len();
+        assert!(kept <= 600, "{kept}");
     }
 }
