@@ -6,12 +6,15 @@
 mod budget;
 mod engine;
 mod gates;
+mod judged;
 mod levers;
 mod memory;
 mod plan;
 pub mod policy;
+mod range;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use engine::plan;
 pub use gates::{is_tight, memory_margin};
