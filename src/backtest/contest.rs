@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{CpuMethod, MemoryMethod, PolicyKind, Settings, VmSettings};
 use crate::decide::policy::{Policy, State};
-use crate::domain::{Cores, Mib, Resource};
+use crate::domain::{Cores, Mib, Moment, Resource};
 
 use super::baselines::{Hpa, Neon, Predecessor, Vpa};
 use super::bill::{Bill, Course, Grid, Prices};
@@ -141,6 +141,7 @@ impl Race {
             grid: self.grid,
             settings: &Settings::default(),
             own: &own,
+            begin: Moment::default(),
         };
         replay.course(&self.demand)
     }

@@ -13,6 +13,7 @@ use super::report::Report;
 use super::section::{Section, Written, WrittenList};
 use super::settings::{CpuMethod, MemoryMethod, Mode, PolicyKind};
 use super::units::{Choice, ProfileName, Scalar, Tag};
+use super::windows::{self, WindowLayer};
 use crate::domain::{Cores, Mib, Percent, VmId};
 
 /// More than once a second is no use: counters are sampled every second.
@@ -109,6 +110,7 @@ pub(super) struct Layer {
     pub(super) cooldown_up: Option<Written<Duration>>,
     pub(super) cooldown_down: Option<Written<Duration>>,
     pub(super) priority: Option<Written<u32>>,
+    pub(super) windows: Vec<WindowLayer>,
 }
 
 #[derive(Debug, Clone)]
@@ -207,7 +209,32 @@ fn layer(section: &mut Section<'_>) -> Layer {
         cooldown_up,
         cooldown_down,
         priority: section.ranged("priority", PRIORITY),
+        windows: windows::read(section),
     }
+}
+
+/// What a window may set.
+pub(super) fn window_layer(section: &mut Section<'_>) -> Layer {
+    Layer {
+        mode: section.value("mode"),
+        policy: section.value("policy"),
+        cpu: limits(section.section("cpu"), CORES),
+        memory: limits(section.section("memory"), MEMORY),
+        ..Layer::default()
+    }
+}
+
+fn limits<Q: Scalar + PartialOrd + Clone, M>(
+    mut section: Section<'_>,
+    range: RangeInclusive<Q>,
+) -> ResourceLayer<Q, M> {
+    let layer = ResourceLayer {
+        min: section.ranged("min", range.clone()),
+        max: section.ranged("max", range),
+        ..ResourceLayer::default()
+    };
+    section.finish();
+    layer
 }
 
 /// A resource's section; `own` reads the keys that only this resource has.
@@ -229,7 +256,7 @@ fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar, T>(
 }
 
 /// A file in which no section is missing that some of the keys stand in.
-const EVERY_SECTION: &str = "{profiles: {default: {}}, vms: {100: {}}, notify: {channels: {a: {type: gotify, token: {}}, \
+const EVERY_SECTION: &str = "{profiles: {default: {schedule: {a: {}}}}, vms: {100: {schedule: {a: {}}}}, notify: {channels: {a: {type: gotify, token: {}}, \
     b: {type: smtp, password: {}}, c: {type: webhook, url: {}, signature: {secret: {}}, headers: {x: {}}, fields: {x: {}}}, d: {type: pve}, \
     e: {type: command}}, heartbeat: {url: {}}}}";
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::schedule::{Window, Zone};
 use crate::domain::{Cores, Mib, Percent, VmId};
 use crate::notify;
 
@@ -13,6 +14,8 @@ use crate::notify;
 pub struct Settings {
     /// How often to decide.
     pub check_interval: Duration,
+    /// Where the clock stands by which schedules go: the node's, as it was when the file was read.
+    pub zone: Zone,
     /// Which VMs are managed.
     pub select: Select,
     /// Settings by profile; `default` is always there.
@@ -73,6 +76,8 @@ pub struct VmSettings {
     pub cooldown: Cooldown,
     /// Who is served first when the node runs short: the higher number.
     pub priority: u32,
+    /// Windows in which something else holds. What is read here without [`VmSettings::at`] holds outside of them.
+    pub schedule: Vec<Window>,
 }
 
 /// What the agent does with its decisions.
@@ -199,6 +204,7 @@ impl Default for Settings {
         let profile = VmSettings::default();
         Self {
             check_interval: Duration::from_secs(5),
+            zone: Zone::default(),
             select: Select {
                 tags: vec!["autoscale".to_owned()],
                 vms: BTreeSet::new(),
@@ -247,6 +253,7 @@ impl Default for VmSettings {
                 down: Duration::from_secs(60),
             },
             priority: 100,
+            schedule: Vec::new(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! From a snapshot to a plan: each VM and resource is judged alone, then the node's room is shared out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::config::{Mode, ResourceSettings, Selection, Settings, VmSettings};
+use crate::config::{InForce, Mode, ResourceSettings, Selection, Settings, VmSettings};
 use crate::domain::{Moment, Resource};
 use crate::observe::{Snapshot, VmView};
 
@@ -11,7 +12,7 @@ use super::gates::{self, LOW_READINGS};
 use super::judged::{self, Judged};
 use super::levers::{self, Levers, Movable};
 use super::memory::Memory;
-use super::plan::{Plan, Reason};
+use super::plan::{OpenWindow, Plan, Reason};
 use super::policy::{Observation, Policy, Want};
 use super::range::Range;
 use super::usage::{self, Usage};
@@ -36,21 +37,37 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
                 by_hand.extend(memory.changed_by_hand(vm, now));
                 let tick = Tick {
                     snapshot,
-                    own,
+                    in_force: own.at(now, &settings.zone),
+                    widest: own.at_its_widest(),
                     now,
                     oldest: gates::oldest_reading(settings),
                 };
-                judged.extend(Resource::ALL.map(|resource| tick.judge(vm, resource, memory)));
+                for resource in Resource::ALL {
+                    let mut of_this = tick.judge(vm, resource, memory);
+                    of_this.verdict.windows = tick.open_windows();
+                    judged.push(of_this);
+                }
             }
         }
     }
     judged::share_out(&mut judged, Budget::new(snapshot, &settings.host));
     let changes = judged::changes(&judged);
+    let mut stands_until = judged::stands_until(&judged);
+    if stands_until > now {
+        // A window may open or close before.
+        let scheduled = snapshot.vms.values().filter_map(|vm| {
+            let Selection::Managed(own) = settings.of(vm.id, &vm.tags) else {
+                return None;
+            };
+            own.changes_at(now, &settings.zone)
+        });
+        stands_until = scheduled.fold(stands_until, Moment::min);
+    }
     Plan {
         at: now,
         changes,
         by_hand,
-        stands_until: judged::stands_until(&judged),
+        stands_until,
         verdicts: judged.into_iter().map(|j| j.verdict).collect(),
     }
 }
@@ -58,24 +75,32 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
 /// What is the same for all judgements of one VM in one tick.
 struct Tick<'a> {
     snapshot: &'a Snapshot,
-    own: &'a VmSettings,
+    /// The VM's settings as they hold now.
+    in_force: InForce<'a>,
+    /// The same with the widest limits that ever hold. Policies learn within these, so that they do not begin anew
+    /// with each window.
+    widest: Cow<'a, VmSettings>,
     now: Moment,
     oldest: Duration,
 }
 
 impl Tick<'_> {
+    fn own(&self) -> &VmSettings {
+        &self.in_force.settings
+    }
+
     fn judge(&self, vm: &VmView, resource: Resource, memory: &mut Memory) -> Judged {
         if let Some(reason) = gates::out_of_reach(vm, self.snapshot) {
             return Judged::held(vm, resource, reason);
         }
-        let levers = match levers::of(resource, vm, self.own, self.now, self.oldest) {
+        let levers = match levers::of(resource, vm, self.own(), self.now, self.oldest) {
             Ok(levers) => levers,
             Err(reason) => return Judged::held(vm, resource, reason),
         };
         let mut judged = Judged::held(vm, resource, Reason::Fits);
         judged.verdict.lever = Some(levers.first().lever);
-        judged.priority = self.own.priority;
-        let limits = Range::of(self.own, resource, levers.first(), levers.ceiling());
+        judged.priority = self.own().priority;
+        let limits = Range::of(self.own(), resource, levers.first(), levers.ceiling());
         judged.verdict.min = Some(resource.amount(limits.bottom));
         judged.verdict.max = Some(resource.amount(limits.top));
         let (want, short) = match self.ask_policy(vm, resource, &levers, memory) {
@@ -90,14 +115,14 @@ impl Tick<'_> {
         let movable = levers.towards(want.amount);
         judged.verdict.lever = Some(movable.lever);
         judged.verdict.wanted = Some(resource.amount(want.amount));
-        let range = Range::of(self.own, resource, &movable, movable.ceiling);
+        let range = Range::of(self.own(), resource, &movable, movable.ceiling);
         match self.weigh(vm, &movable, &range, (want, short), memory) {
-            Ok((to, reason)) if self.own.mode == Mode::Auto => {
+            Ok((to, reason)) if self.own().mode == Mode::Auto => {
                 judged.go = Some((movable, to));
                 judged.verdict.reason = reason;
             }
             Ok((to, _)) => {
-                let (mode, to) = (self.own.mode.to_string(), resource.amount(to));
+                let (mode, to) = (self.own().mode.to_string(), resource.amount(to));
                 judged.verdict.recommended = Some(to);
                 judged.verdict.reason = Reason::NotAutomatic { mode, to };
             }
@@ -120,7 +145,7 @@ impl Tick<'_> {
         memory: &mut Memory,
     ) -> Result<(Want, bool), String> {
         let movable = levers.first();
-        let range = Range::of(self.own, resource, movable, levers.ceiling());
+        let range = Range::of(&self.widest, resource, movable, levers.ceiling());
         let Usage {
             samples,
             short,
@@ -137,7 +162,7 @@ impl Tick<'_> {
             grain: movable.finest_step(),
             settings: self.rule(resource),
         };
-        let policy = memory.of(vm.id, resource).policy(self.own.policy);
+        let policy = memory.of(vm.id, resource).policy(self.own().policy);
         let mut want = policy.want(&seen);
         if want.amount < least {
             want.amount = least;
@@ -148,10 +173,19 @@ impl Tick<'_> {
         Ok((want, short))
     }
 
+    fn open_windows(&self) -> Vec<OpenWindow> {
+        let open = self.in_force.windows.iter();
+        open.map(|(window, until)| OpenWindow {
+            name: window.name.clone(),
+            until: *until,
+        })
+        .collect()
+    }
+
     fn rule(&self, resource: Resource) -> &ResourceSettings {
         match resource {
-            Resource::Cpu => &self.own.cpu.rule,
-            Resource::Memory => &self.own.memory.rule,
+            Resource::Cpu => &self.own().cpu.rule,
+            Resource::Memory => &self.own().memory.rule,
         }
     }
 
@@ -189,13 +223,16 @@ impl Tick<'_> {
         if let Some(reason) = blocked {
             return Err(reason.clone());
         }
-        let reason = range.reason_to_move(resource, has, want.reason);
+        let enters = range.reason_to_enter(resource, has, &self.in_force);
+        // A minimum is a promise: what is below it waits for no cool-down.
+        let at_once = grows && (short || enters.is_some());
+        let reason = enters.unwrap_or(want.reason);
         self.may_change(vm, movable, memory)?;
         let remembered = memory.of(vm.id, resource);
         let cooldown = if grows {
-            self.own.cooldown.up
+            self.own().cooldown.up
         } else {
-            self.own.cooldown.down
+            self.own().cooldown.down
         };
         if shrinks && remembered.low_readings < LOW_READINGS {
             return Err(Reason::FirstLowReading);
@@ -203,7 +240,7 @@ impl Tick<'_> {
         // The cool-down keeps sizes from flapping; it is no reason to leave a VM in distress.
         let waits = remembered
             .cools_until(cooldown, self.now)
-            .filter(|_| !(grows && short));
+            .filter(|_| !at_once);
         if let Some(until) = waits {
             return Err(Reason::CoolingDown { until });
         }

@@ -33,6 +33,7 @@ impl Judged {
             target: None,
             recommended: None,
             reason,
+            windows: Vec::new(),
         };
         Self {
             verdict,

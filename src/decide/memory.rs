@@ -81,7 +81,10 @@ impl Left {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ResourceMemory {
     /// The policy's own state.
-    pub(super) policy: Option<policy::State>,
+    policy: Option<policy::State>,
+    /// What another algorithm has learned that a window of the schedule, or the admin, has replaced for now.
+    #[serde(default)]
+    parked: Option<policy::State>,
     /// Ticks in a row in which less would have been enough.
     #[serde(default)]
     pub(super) low_readings: u32,
@@ -234,7 +237,7 @@ impl Memory {
             for resource in [&mut vm.cpu, &mut vm.memory] {
                 resource.last_change = resource.last_change.map(|at| at.min(now));
                 if was_set_back {
-                    resource.policy = None;
+                    resource.forget_policies();
                 }
             }
             for failures in vm.levers.values_mut() {
@@ -260,7 +263,7 @@ impl Memory {
             resource.last_change = Some(now);
             // What a clock ahead of this one has stamped cannot be put in order with what is measured now.
             if written > now + CLOCKS_AGREE {
-                resource.policy = None;
+                resource.forget_policies();
             }
         }
         self.vms.insert(vm, own);
@@ -285,9 +288,10 @@ fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
 impl VmMemory {
     /// The cool-downs and failures without what the policies learned.
     pub fn without_policies(&self) -> Self {
-        let without = |resource: &ResourceMemory| ResourceMemory {
-            policy: None,
-            ..resource.clone()
+        let without = |resource: &ResourceMemory| {
+            let mut without = resource.clone();
+            without.forget_policies();
+            without
         };
         Self {
             cpu: without(&self.cpu),
@@ -299,11 +303,18 @@ impl VmMemory {
 }
 
 impl ResourceMemory {
-    /// The policy's state, made anew if there is none yet or the configuration now names another algorithm.
+    fn forget_policies(&mut self) {
+        (self.policy, self.parked) = (None, None);
+    }
+
+    /// The policy's state, made anew if there is none of this algorithm yet.
     pub(super) fn policy(&mut self, kind: PolicyKind) -> &mut policy::State {
-        match &mut self.policy {
-            Some(state) if state.kind() == kind => {}
-            other => *other = Some(policy::State::new(kind)),
+        let is_it = |state: &policy::State| state.kind() == kind;
+        if !self.policy.as_ref().is_some_and(is_it) {
+            std::mem::swap(&mut self.policy, &mut self.parked);
+            if !self.policy.as_ref().is_some_and(is_it) {
+                self.policy = Some(policy::State::new(kind));
+            }
         }
         // The match above leaves a state in every case.
         self.policy.get_or_insert_with(|| policy::State::new(kind))

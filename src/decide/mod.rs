@@ -19,4 +19,4 @@ mod usage;
 pub use engine::plan;
 pub use gates::{is_tight, memory_margin};
 pub use memory::{MEMORY_VERSION, Memory, VmMemory};
-pub use plan::{ByHand, Change, Plan, Reason, Verdict};
+pub use plan::{ByHand, Change, OpenWindow, Plan, Reason, Verdict};

@@ -89,6 +89,18 @@ pub struct Verdict {
     pub recommended: Option<Amount>,
     /// Why.
     pub reason: Reason,
+    /// The windows of the VM's schedule that are open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<OpenWindow>,
+}
+
+/// A window of a VM's schedule that is open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenWindow {
+    /// Its name in the configuration.
+    pub name: String,
+    /// When it closes.
+    pub until: Moment,
 }
 
 /// Why something is changed, or is not. Prints as the rest of the sentence "VM 101 (web), CPU: …".
@@ -136,6 +148,9 @@ pub enum Reason {
         min: Amount,
         /// The upper limit.
         max: Amount,
+        /// The window of the VM's schedule that sets the limit in question, if one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<String>,
     },
     /// A rise is expected from earlier days.
     Expected {
@@ -284,7 +299,13 @@ impl fmt::Display for Reason {
             Self::AboveThreshold { usage, high } => write!(f, "usage {usage} above {high}"),
             Self::CalmedDown { peak } => write!(f, "calm, recent peak {peak}"),
             Self::BelowThreshold { usage, low } => write!(f, "usage {usage} below {low}"),
-            Self::OutsideLimits { min, max } => write!(f, "outside the limits {min} to {max}"),
+            Self::OutsideLimits { min, max, window } => {
+                write!(f, "outside the limits {min} to {max}")?;
+                match window {
+                    Some(window) => write!(f, " of the window {window}"),
+                    None => Ok(()),
+                }
+            }
             Self::Expected { need } => write!(f, "expects to need {need} soon"),
             Self::Fits => f.write_str("fits"),
             Self::AtMax { max } => write!(f, "wants more than its maximum of {max}"),

@@ -1,6 +1,6 @@
 //! Where an allocation may lie: the admin's limits and QEMU's, in whole steps of the lever.
 
-use crate::config::VmSettings;
+use crate::config::{InForce, VmSettings};
 use crate::domain::Resource;
 
 use super::levers::Movable;
@@ -56,14 +56,20 @@ impl Range {
         }
     }
 
-    pub(super) fn reason_to_move(&self, resource: Resource, has: f64, reason: Reason) -> Reason {
-        if has > self.top || has < self.bottom {
-            Reason::OutsideLimits {
-                min: resource.amount(self.bottom),
-                max: resource.amount(self.top),
-            }
-        } else {
-            reason
-        }
+    /// Why a VM that has `has` is moved, if the reason is that it lies outside of these limits.
+    pub(super) fn reason_to_enter(
+        &self,
+        resource: Resource,
+        has: f64,
+        in_force: &InForce<'_>,
+    ) -> Option<Reason> {
+        let below = has < self.bottom;
+        (below || has > self.top).then(|| Reason::OutsideLimits {
+            min: resource.amount(self.bottom),
+            max: resource.amount(self.top),
+            window: in_force
+                .window_that_limits(resource, below)
+                .map(str::to_owned),
+        })
     }
 }

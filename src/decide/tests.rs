@@ -4,6 +4,7 @@ mod hands_off;
 mod levers;
 mod properties;
 mod room;
+mod schedule;
 
 use std::time::Duration;
 
