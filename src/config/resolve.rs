@@ -9,10 +9,10 @@ use super::provenance::{Effective, Origin, Provenance};
 use super::report::Report;
 use super::section::{Written, WrittenList};
 use super::settings::{
-    Cooldown, CpuSettings, HostLimits, MemorySettings, ResourceSettings, Select, Settings, VmEntry,
-    VmSettings,
+    Caps, Cooldown, CpuSettings, HostLimits, MemorySettings, ResourceSettings, Select, Settings,
+    Steady, VmEntry, VmSettings,
 };
-use super::units::{Scalar, Tag, nearest};
+use super::units::{Cap, Scalar, Tag, nearest};
 use super::windows;
 use crate::domain::VmId;
 
@@ -192,9 +192,28 @@ pub(super) fn flat(profile: &str, layers: Vec<&Layer>) -> Resolved {
         cpu,
         memory,
         cooldown,
+        changes,
         priority,
         ..
     } = VmSettings::default();
+    let built_in = cpu.rule.steady;
+    let steady = Steady {
+        tolerance: pick.one(
+            "threshold.tolerance",
+            |l| l.tolerance.as_ref(),
+            built_in.tolerance,
+        ),
+        up: pick.one(
+            "threshold.stabilization.up",
+            |l| l.stabilization_up.as_ref(),
+            built_in.up,
+        ),
+        down: pick.one(
+            "threshold.stabilization.down",
+            |l| l.stabilization_down.as_ref(),
+            built_in.down,
+        ),
+    };
     let settings = VmSettings {
         profile: profile.to_owned(),
         mode: pick.one("mode", |l| l.mode.as_ref(), mode),
@@ -206,6 +225,7 @@ pub(super) fn flat(profile: &str, layers: Vec<&Layer>) -> Resolved {
             rule: ResourceSettings {
                 high: pick.one("cpu.high", |l| l.cpu.high.as_ref(), cpu.rule.high),
                 low: pick.one("cpu.low", |l| l.cpu.low.as_ref(), cpu.rule.low),
+                steady,
             },
         },
         memory: MemorySettings {
@@ -216,11 +236,28 @@ pub(super) fn flat(profile: &str, layers: Vec<&Layer>) -> Resolved {
             rule: ResourceSettings {
                 high: pick.one("memory.high", |l| l.memory.high.as_ref(), memory.rule.high),
                 low: pick.one("memory.low", |l| l.memory.low.as_ref(), memory.rule.low),
+                steady,
             },
         },
         cooldown: Cooldown {
             up: pick.one("cooldown.up", |l| l.cooldown_up.as_ref(), cooldown.up),
             down: pick.one("cooldown.down", |l| l.cooldown_down.as_ref(), cooldown.down),
+        },
+        changes: Caps {
+            per_hour: pick
+                .one(
+                    "changes.per_hour",
+                    |l| l.per_hour.as_ref(),
+                    Cap(changes.per_hour),
+                )
+                .0,
+            per_day: pick
+                .one(
+                    "changes.per_day",
+                    |l| l.per_day.as_ref(),
+                    Cap(changes.per_day),
+                )
+                .0,
         },
         priority: pick.one("priority", |l| l.priority.as_ref(), priority),
         schedule: Vec::new(),

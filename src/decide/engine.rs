@@ -11,7 +11,7 @@ use super::budget::Budget;
 use super::gates::{self, LOW_READINGS};
 use super::judged::{self, Judged};
 use super::levers::{self, Levers, Movable};
-use super::memory::Memory;
+use super::memory::{Capped, Memory};
 use super::plan::{OpenWindow, Plan, Reason};
 use super::policy::{Observation, Policy, Want};
 use super::range::Range;
@@ -243,6 +243,13 @@ impl Tick<'_> {
             .filter(|_| !at_once);
         if let Some(until) = waits {
             return Err(Reason::CoolingDown { until });
+        }
+        // A shrink leaves one change for a growth: no cap is to keep a VM small.
+        let wanted = if grows { 1 } else { 2 };
+        let capped = remembered.capped(&self.own().changes, wanted, self.now);
+        if let Some(Capped { most, per, until }) = capped.filter(|_| !at_once) {
+            let per = per.to_owned();
+            return Err(Reason::EnoughChanges { most, per, until });
         }
         if grows {
             let most = movable.stops.down(has + movable.grow_at_most);

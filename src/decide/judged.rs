@@ -58,6 +58,7 @@ const FOR_EVER: Moment = Moment::from_millis(i64::MAX);
 pub(super) fn stands_until(judged: &[Judged]) -> Moment {
     let ends = judged.iter().map(|j| match j.verdict.reason {
         Reason::CoolingDown { until }
+        | Reason::EnoughChanges { until, .. }
         | Reason::Booting { until }
         | Reason::Resting { until, .. } => j.stands_until.min(until),
         _ => j.stands_until,

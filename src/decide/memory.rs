@@ -1,12 +1,12 @@
 //! What a decision remembers from tick to tick, and across restarts: cool-downs, low readings, failures, policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Done, Outcome};
-use crate::config::PolicyKind;
+use crate::config::{Caps, PolicyKind};
 use crate::domain::{Amount, Lever, Moment, Reading, Resource, VmId};
 use crate::observe::VmView;
 
@@ -24,6 +24,10 @@ const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 /// After a single refusal the same is not asked again at once: a guest that could not free a CPU or a memory
 /// module just now will hardly do so in the next second.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// So many changes are counted: no cap is higher.
+const MOST_CHANGES: usize = 96;
+const MINUTE_MS: i64 = 60_000;
 
 /// Clocks of a cluster's nodes that differ by less are taken to agree: chrony keeps them within milliseconds, and
 /// corosync and Ceph complain about far less than this.
@@ -91,6 +95,17 @@ pub(super) struct ResourceMemory {
     /// The last change in either direction that moved anything.
     #[serde(default)]
     pub(super) last_change: Option<Moment>,
+    /// The minutes since 1970 of the changes in the last 24 hours, oldest first: [`MOST_CHANGES`] at most.
+    #[serde(default)]
+    changes: VecDeque<i64>,
+}
+
+/// There were as many changes as there may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Capped {
+    pub(super) most: u32,
+    pub(super) per: &'static str,
+    pub(super) until: Moment,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -131,6 +146,7 @@ impl Memory {
         if done.outcome.moved() {
             remembered.last_change = Some(done.at);
             remembered.low_readings = 0;
+            remembered.count_change(done.at);
         }
         let left = &mut self.vms.entry(change.vm).or_default().left;
         // A module changes what the balloon leaves, too.
@@ -318,6 +334,37 @@ impl ResourceMemory {
         }
         // The match above leaves a state in every case.
         self.policy.get_or_insert_with(|| policy::State::new(kind))
+    }
+
+    fn count_change(&mut self, at: Moment) {
+        self.changes.push_back(at.as_millis() / MINUTE_MS);
+        while self.changes.len() > MOST_CHANGES {
+            self.changes.pop_front();
+        }
+    }
+
+    /// The cap that leaves room for fewer than `wanted` more changes at `now`, if one does, and when it has room again.
+    pub(super) fn capped(&self, caps: &Caps, wanted: u32, now: Moment) -> Option<Capped> {
+        let minute = now.as_millis() / MINUTE_MS;
+        let caps = [(caps.per_hour, 60, "hour"), (caps.per_day, 24 * 60, "day")];
+        let full = caps.into_iter().filter_map(|(most, span, per)| {
+            let most = most?;
+            // What a clock that was wrong has stamped in the future counts from now on at most.
+            let ages = self.changes.iter().map(|at| (minute - at).max(0));
+            let mut recent: Vec<i64> = ages.filter(|age| *age < span).collect();
+            recent.sort_unstable();
+            let room = most as usize;
+            let may_be = room.saturating_sub(wanted as usize);
+            if recent.len() <= may_be {
+                return None;
+            }
+            // So many must be over: the one after the youngest that may stay.
+            let age = recent.get(may_be).copied().unwrap_or(0);
+            let minutes = u64::try_from(span - age).unwrap_or(0);
+            let until = now + Duration::from_secs(minutes * 60);
+            Some(Capped { most, per, until })
+        });
+        full.max_by_key(|capped| capped.until)
     }
 
     /// When the cool-down `span` after the last change ends, if it has not at `now`.

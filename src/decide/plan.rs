@@ -204,6 +204,15 @@ pub enum Reason {
         /// When the next change is allowed.
         until: Moment,
     },
+    /// There were as many changes as the configuration allows; a shrink leaves the last one to a growth.
+    EnoughChanges {
+        /// So many may be.
+        most: u32,
+        /// In an `hour` or a `day`.
+        per: String,
+        /// When the next change is allowed.
+        until: Moment,
+    },
     /// The node has no room for more.
     HostFull {
         /// Of what.
@@ -331,6 +340,12 @@ impl fmt::Display for Reason {
             }
             Self::InProgress => f.write_str("an earlier change is still being carried out"),
             Self::CoolingDown { until } => write!(f, "cooling down until {until}"),
+            Self::EnoughChanges { most, per, until } => {
+                write!(
+                    f,
+                    "no more than {most} changes per {per}; waits until {until}"
+                )
+            }
             Self::HostFull { resource, free } => {
                 write!(f, "the node has no more {resource} ({free} free)")
             }

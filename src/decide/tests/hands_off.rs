@@ -1,6 +1,7 @@
 //! Stories of VMs that are left alone, and why.
 
 use super::*;
+use crate::config::{Caps, PolicyKind};
 
 #[test]
 fn every_kind_of_vm_that_is_not_ours_is_left_alone_with_its_reason() {
@@ -185,4 +186,114 @@ fn a_mode_other_than_auto_shows_what_it_wants_and_does_nothing() {
         plan.verdicts[0].recommended,
         Some(Amount::Cpu(Cores::whole(4)))
     );
+}
+
+/// A VM whose load goes up and down every quarter of an hour, and the minutes at which its CPU was changed.
+fn changes_of_a_swinging_load(caps: Caps, hours: u32) -> Vec<u32> {
+    let mut swings = vm(101);
+    swings.memory.need = Reading::unknown("not asked here");
+    let mut story = Story::of([swings]);
+    let own = story.settings.profiles.get_mut("default").unwrap();
+    (own.changes, own.policy) = (caps, PolicyKind::Threshold);
+    own.cpu.rule.steady.down = Duration::ZERO;
+    let mut changed = Vec::new();
+    for minute in 0..hours * 60 {
+        let load = if minute / 15 % 2 == 0 { 0.5 } else { 6.0 };
+        let has = f64::from(story.vm(101).cpu.vcpus.get().unwrap());
+        story.vm(101).cpu.usage = cpu_usage(f64::min(load, has));
+        story.snapshot = later(story.snapshot.clone(), Duration::from_secs(55));
+        // What was decided is stored with each step, as over restarts.
+        let stored = serde_json::to_string(&story.memory).unwrap();
+        story.memory = serde_json::from_str(&stored).unwrap();
+        changed.extend(story.step().changes.iter().map(|_| minute));
+    }
+    changed
+}
+
+/// The most changes in any window of so many minutes.
+fn most_within(changed: &[u32], minutes: u32) -> usize {
+    let from = |first: &u32| {
+        let within = changed
+            .iter()
+            .filter(|at| (*first..*first + minutes).contains(at));
+        within.count()
+    };
+    changed.iter().map(from).max().unwrap_or(0)
+}
+
+#[test]
+fn caps_on_changes_hold_in_every_hour_and_day_and_over_restarts() {
+    let caps = |per_hour, per_day| Caps { per_hour, per_day };
+    let free = changes_of_a_swinging_load(caps(None, None), 30);
+    assert!(
+        most_within(&free, 60) > 4 && most_within(&free, 1440) > 20,
+        "{free:?}"
+    );
+    for (per_hour, per_day) in [
+        (Some(2), None),
+        (Some(4), None),
+        (None, Some(6)),
+        (Some(3), Some(9)),
+    ] {
+        let changed = changes_of_a_swinging_load(caps(per_hour, per_day), 30);
+        let hour = most_within(&changed, 60);
+        let day = most_within(&changed, 1440);
+        assert!(
+            per_hour.is_none_or(|most| hour <= most as usize),
+            "{hour} of {per_hour:?}"
+        );
+        assert!(
+            per_day.is_none_or(|most| day <= most as usize),
+            "{day} of {per_day:?}"
+        );
+        assert!(changed.len() > 5, "it still changes: {changed:?}");
+    }
+}
+
+#[test]
+fn a_shrink_leaves_the_last_change_to_a_growth_and_shortage_waits_for_no_cap() {
+    let mut busy = vm(101);
+    busy.cpu.usage = cpu_usage(2.0);
+    let mut story = Story::of([busy]);
+    story
+        .settings
+        .profiles
+        .get_mut("default")
+        .unwrap()
+        .changes
+        .per_hour = Some(2);
+    assert_eq!(story.step().changes.len(), 1, "it grows");
+    story.vm(101).cpu.usage = cpu_usage(0.4);
+    for _ in 0..400 {
+        assert!(
+            story.step().changes.is_empty(),
+            "a shrink would be the last one"
+        );
+    }
+    let reason = story.reason(101, Resource::Cpu);
+    assert!(
+        matches!(reason, Reason::EnoughChanges { most: 2, .. }),
+        "{reason:?}"
+    );
+    assert!(
+        reason
+            .to_string()
+            .starts_with("no more than 2 changes per hour; waits until")
+    );
+    story.vm(101).cpu.usage = cpu_usage(4.0);
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    assert_eq!(
+        story.step().changes.len(),
+        1,
+        "a growth may be the last one"
+    );
+    let short = |mut need: crate::observe::MemoryNeed| {
+        need.available = Some(Mib(50));
+        need
+    };
+    for need in [4000, 5000, 6000] {
+        story.vm(101).memory.need = memory_need(need).map(short);
+        story.snapshot = later(story.snapshot.clone(), TICK);
+        assert_eq!(story.step().changes.len(), 1, "short with a need of {need}");
+    }
 }
