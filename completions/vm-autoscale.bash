@@ -223,7 +223,7 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__check__subcmd__config)
-            opts="-q -h -V --vm --profile --quiet --root --output-format --help --version"
+            opts="-q -h -V --vm --profile --at --quiet --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -234,6 +234,10 @@ _vm__autoscale() {
                     return 0
                     ;;
                 --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --at)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -163,6 +163,7 @@ complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand resume" -s h -
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand resume" -s V -l version -d 'Print version'
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l vm -d 'Show the settings of this VM and where each comes from' -r
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l profile -d 'With --vm: as if its tag picked this profile' -r
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l at -d 'With --vm: what holds at this time instead of now, such as 2026-11-24T08:00 by the node\'s clock' -r
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l root -d 'Take every system path under DIR: a simulated node, a test, a rescue system' -r -F
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand check-config" -l output-format -d 'How reading commands print' -r -f -a "text\t'For people'
 json\t'One line of JSON'

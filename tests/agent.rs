@@ -51,6 +51,38 @@ fn a_saturated_vm_gets_eight_cores_in_two_changes() {
 }
 
 #[test]
+fn a_window_of_the_schedule_holds_while_it_is_open() {
+    let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(0.3)]);
+    let always = "    schedule:\n      always: {from: '00:00', to: '24:00', cpu: {min: 4}}\n";
+    node.write_config(&format!("{QUICK}{always}"));
+    let dry = node.agent(["run", "--once", "--dry-run"]);
+    assert!(dry.stderr.contains("of the window always"), "{dry:?}");
+    assert_eq!(node.vm(101).vcpus, 1);
+    let daemon = node.daemon();
+    eventually("the minimum of the window", || node.vm(101).vcpus == 4);
+    eventually("the state says so", || {
+        told(&daemon, 101, "cpu")["min"] == 4.0 && code(&daemon, 101, "cpu") == "at_min"
+    });
+    let window = daemon.state().unwrap()["vms"][0]["windows"][0].clone();
+    assert_eq!(window["name"], "always");
+    let story = node.agent(["explain", "101"]);
+    assert!(
+        story
+            .stdout
+            .contains("The window always is open for another"),
+        "{story:?}"
+    );
+    let checked = node.agent(["check-config", "--vm", "101"]);
+    assert!(
+        checked.stdout.contains("cpu.min 4; open until 00:00"),
+        "{checked:?}"
+    );
+    node.write_config(QUICK);
+    daemon.signal(Signal::SIGHUP);
+    eventually("without it, VM 101 comes down", || node.vm(101).vcpus == 1);
+}
+
+#[test]
 fn a_calm_vm_comes_down_and_keeps_what_it_uses() {
     let node = Node::with([Vm::new(101).cores(8).vcpus(8).cpu(1.5)]);
     node.write_config(QUICK);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::{CpuMethod, MemoryMethod, PolicyKind, Settings, VmSettings};
 use crate::decide::policy::{Policy, State};
-use crate::domain::{Cores, Mib, Resource};
+use crate::domain::{Cores, Mib, Moment, Resource};
 
 use super::baselines::{Hpa, Neon, Predecessor, Simple, Vpa};
 use super::bill::{Bill, Course, Grid, Prices};
@@ -146,6 +146,7 @@ impl Race {
             grid: self.grid,
             settings: &Settings::default(),
             own: &own,
+            begin: Moment::default(),
         };
         replay.course(&self.demand)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Cores, Mib};
+use crate::domain::{Cores, Mib, Moment};
 
 use super::trace::{Demand, Trace};
 
@@ -32,6 +32,7 @@ pub fn trace(name: &str, points: &[Point], max_cores: Cores, max_memory: Mib) ->
         .unzip();
     Some(Trace {
         name: name.to_owned(),
+        begin: Moment::from_millis(cpu.first()?.0),
         max_cores,
         max_memory: Some(max_memory),
         cpu: Demand::new(&cpu, step)?.known_for(step),

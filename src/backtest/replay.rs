@@ -3,6 +3,8 @@
 //! What is seen is what an agent would see, see [`super::simulate`]. A change takes effect one tick later, and that is
 //! when the decision code is told, as the daemon tells it what was read back.
 
+use std::time::Duration;
+
 use crate::config::{Settings, VmSettings};
 use crate::decide::{self, Change, Memory, Plan};
 use crate::domain::{Moment, Resource};
@@ -23,6 +25,8 @@ pub struct Replay<'a> {
     pub settings: &'a Settings,
     /// The VM's settings.
     pub own: &'a VmSettings,
+    /// When the demand begins: windows of a schedule open by the history's own time.
+    pub begin: Moment,
 }
 
 impl Replay<'_> {
@@ -52,7 +56,7 @@ impl Replay<'_> {
         let (mut before, mut now) = (0, 0);
         while now < demand.end() {
             let past = held;
-            let at = Moment::from_millis(now);
+            let at = self.begin + Duration::from_millis(u64::try_from(now).unwrap_or(0));
             if let Some(change) = ordered.take() {
                 memory.note(&stage.apply(change, at));
                 held = stage.held();
@@ -64,6 +68,7 @@ impl Replay<'_> {
             };
             let plan = decide::plan(stage.look(at, usage, past), &mut memory, &settings, at);
             let stands = stands_until(&plan, at).as_millis();
+            let stands = stands.saturating_sub(self.begin.as_millis());
             ordered = plan.changes.into_iter().next();
             before = now;
             now += tick;

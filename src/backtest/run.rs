@@ -113,6 +113,7 @@ impl History {
             grid,
             settings,
             own: &self.own,
+            begin: self.trace.begin,
         };
         let agent = replay.course(demand);
         let predecessor = self.predecessor(resource, demand, grid, settings.check_interval);

@@ -195,10 +195,7 @@ mod tests {
     use crate::decide::policy::{State, Want};
     use crate::domain::Percent;
 
-    const RULE: ResourceSettings = ResourceSettings {
-        high: Percent::whole(80),
-        low: Percent::whole(20),
-    };
+    const RULE: ResourceSettings = ResourceSettings::new(Percent::whole(80), Percent::whole(20));
 
     fn setup(resource: Resource) -> Setup<'static> {
         let grid = match resource {

@@ -34,6 +34,9 @@ const VM: u32 = 100;
 pub(super) fn settings(of: &Settings, own: &VmSettings, resource: Resource) -> Settings {
     let mut own = own.clone();
     own.mode = Mode::Auto;
+    for window in &mut own.schedule {
+        window.sets.mode = None;
+    }
     match resource {
         Resource::Cpu => own.memory.method = MemoryMethod::Off,
         Resource::Memory => own.cpu.method = CpuMethod::Off,

@@ -11,13 +11,15 @@
 
 use std::time::Duration;
 
-use crate::domain::{Cores, Mib};
+use crate::domain::{Cores, Mib, Moment};
 
 /// The demand of one VM over time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     /// What the report calls it: the file's name without its ending, or the VM's number.
     pub name: String,
+    /// When it begins. Where the file counts seconds from anything but 1970, only their differences mean something.
+    pub begin: Moment,
     /// The most cores that the VM can have.
     pub max_cores: Cores,
     /// The most memory that the VM can have, where the trace has memory.
@@ -213,9 +215,11 @@ impl Trace {
                 memory.push((at, fields[2]));
             }
         }
+        let begin = cpu.first().map_or(0, |(at, _)| *at);
         let cpu = Demand::new(&cpu, preamble.step).ok_or(TraceError::Empty)?;
         Ok(Self {
             name: name.to_owned(),
+            begin: Moment::from_millis(begin),
             max_cores: preamble.max_cores,
             max_memory: preamble.max_memory.filter(|_| columns == 3),
             cpu,

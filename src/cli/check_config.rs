@@ -7,8 +7,10 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::output::OutputFormat;
-use crate::config::{self, Effective, Fault, LoadError, Loaded, NoProfile, Origin, Source};
-use crate::domain::VmId;
+use crate::config::{
+    self, Effective, Fault, LoadError, Loaded, NoProfile, Origin, Scheduled, Source, Zone,
+};
+use crate::domain::{Moment, VmId};
 
 /// Check the configuration file and show what is in force.
 ///
@@ -23,8 +25,11 @@ pub struct CheckConfig {
     /// With --vm: as if its tag picked this profile.
     #[arg(long, value_name = "NAME", requires = "vm")]
     pub profile: Option<String>,
+    /// With --vm: what holds at this time instead of now, such as 2026-11-24T08:00 by the node's clock.
+    #[arg(long, value_name = "TIME", requires = "vm")]
+    pub at: Option<jiff::civil::DateTime>,
     /// Print nothing unless the file cannot be used; warnings then count as right. What `systemctl reload` asks.
-    #[arg(long, short, conflicts_with_all = ["vm", "profile"])]
+    #[arg(long, short, conflicts_with_all = ["vm", "profile", "at"])]
     pub quiet: bool,
     /// The file to check, if not the one in use.
     #[arg(value_name = "FILE")]
@@ -65,6 +70,9 @@ struct Report<'a> {
     warnings: &'a [Fault],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     effective: Vec<Effective>,
+    /// The windows of one VM.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    windows: Vec<Scheduled>,
 }
 
 /// Why the command could not do what was asked for.
@@ -106,6 +114,7 @@ pub fn run(
                 faults: error.faults(),
                 warnings: &[],
                 effective: Vec::new(),
+                windows: Vec::new(),
             };
             format.print(out, &report, |out| print_faults(out, &error))?;
             Ok(CheckResult::Faulty)
@@ -120,12 +129,16 @@ fn usable(
     format: OutputFormat,
     out: &mut dyn Write,
 ) -> Result<CheckResult, CheckError> {
-    let effective = match args.vm {
-        None => loaded.provenance.node().to_vec(),
-        Some(id) => loaded
-            .provenance
-            .vm(id, args.profile.as_deref())
-            .map_err(|error| CheckError::NoProfile(error, profiles(loaded)))?,
+    let zone = &loaded.settings.zone;
+    let asked = args.at.and_then(|time| zone.moment(time));
+    let at = asked.unwrap_or_else(Moment::now);
+    let (effective, windows) = match args.vm {
+        None => (loaded.provenance.node().to_vec(), Vec::new()),
+        Some(id) => {
+            let vm = loaded.provenance.vm(id, args.profile.as_deref(), at);
+            let vm = vm.map_err(|error| CheckError::NoProfile(error, profiles(loaded)))?;
+            (vm.settings, vm.windows)
+        }
     };
     let result = match loaded.warnings.is_empty() {
         true => CheckResult::Valid,
@@ -138,12 +151,14 @@ fn usable(
         faults: &[],
         warnings: &loaded.warnings,
         effective,
+        windows,
     };
     format.print(out, &report, |out| {
         print_findings(out, &loaded.source, &loaded.warnings, "warning")?;
         print_summary(out, &report, loaded)?;
         print_heading(out, args, loaded)?;
-        print_table(out, &report.effective)
+        print_table(out, &report.effective)?;
+        print_windows(out, &report.windows, zone, at)
     })?;
     Ok(result)
 }
@@ -239,6 +254,44 @@ fn print_table(out: &mut dyn Write, effective: &[Effective]) -> io::Result<()> {
         writeln!(
             out,
             "  {key:keys$}  {value:values$}  {style}{from}{style:#}"
+        )?;
+    }
+    Ok(())
+}
+
+/// The windows, a line each, and which of them are open.
+fn print_windows(
+    out: &mut dyn Write,
+    windows: &[Scheduled],
+    zone: &Zone,
+    at: Moment,
+) -> io::Result<()> {
+    if windows.is_empty() {
+        return Ok(());
+    }
+    let clock = zone.clock(at);
+    writeln!(out, "\nIts windows ({zone}, where it is {clock}):")?;
+    let width = |text: &dyn Fn(&Scheduled) -> String| {
+        let widths = windows.iter().map(|w| text(w).chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (names, times) = (
+        width(&|w| w.window.name.clone()),
+        width(&|w| w.window.to_string()),
+    );
+    for scheduled in windows {
+        let (name, when) = (&scheduled.window.name, scheduled.window.to_string());
+        let (style, open) = match scheduled.open_until {
+            Some(until) => (
+                Style::new().bold(),
+                format!("; open until {}", zone.clock(until)),
+            ),
+            None => (Style::new().dimmed(), String::new()),
+        };
+        let (sets, from) = (&scheduled.window.sets, &scheduled.from);
+        writeln!(
+            out,
+            "  {style}{name:names$}  {when:times$}  {sets}{open}{style:#}  {from}"
         )?;
     }
     Ok(())

@@ -97,7 +97,7 @@ async fn examine(layout: &Layout, node: &NodeName, settings: &Settings, vm: VmId
         .map(|text| VmConfig::parse(&text).tags)
         .unwrap_or_default();
     let own = match settings.of(vm, &tags) {
-        Selection::Managed(own) => own,
+        Selection::Managed(own) => &own.at_its_widest(),
         Selection::Unusable(why) => {
             attention.push(why);
             &fallback

@@ -69,6 +69,13 @@ pub(super) fn story(state: &State, vm: &VmState, changes: &[Event], now: Moment)
         vm.vmid, vm.name, vm.node
     )];
     lines.extend(notices(state, now));
+    for window in &vm.windows {
+        let ends = span(window.until.since(now));
+        lines.push(format!(
+            "The window {} is open for another {ends}",
+            window.name
+        ));
+    }
     for resource in [&vm.cpu, &vm.memory] {
         lines.push(String::new());
         lines.extend(chapter(vm.vmid, resource, now));

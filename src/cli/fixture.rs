@@ -51,6 +51,7 @@ fn vm(number: u32, name: &str) -> VmState {
         managed: true,
         pending: Vec::new(),
         can: Capabilities::none("not looked at here"),
+        windows: Vec::new(),
         cpu: resource(Resource::Cpu, Lever::Vcpus, [0.4, 2.0, 1.0, 8.0]),
         memory: resource(
             Resource::Memory,

@@ -187,7 +187,8 @@ fn managed_settings(layout: &Layout, node: &NodeName, vm: VmId) -> Result<VmSett
         .map(|text| VmConfig::parse(&text).tags)
         .unwrap_or_default();
     match settings.of(vm, &tags) {
-        Selection::Managed(own) => Ok(own.clone()),
+        // A VM is made ready for the most that it is ever to have.
+        Selection::Managed(own) => Ok(own.at_its_widest().into_owned()),
         Selection::No => Ok(VmSettings::default()),
         Selection::Unusable(why) => Err(why),
     }

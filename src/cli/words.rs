@@ -83,6 +83,9 @@ fn short(reason: &Reason, now: Moment) -> (Tone, String) {
         Reason::CoolingDown { until } => {
             return (Tone::Waits, format!("cools {}", left(*until, now)));
         }
+        Reason::EnoughChanges { until, .. } => {
+            return (Tone::Waits, format!("capped {}", left(*until, now)));
+        }
         Reason::HostFull { .. } => (Tone::Stuck, "node is full"),
         Reason::Unmeasured { .. } => (Tone::Stuck, "not measured"),
         Reason::NoLever { .. } => (Tone::Stuck, "no lever"),
@@ -113,6 +116,10 @@ pub(super) fn because(state: &ResourceState, now: Moment) -> String {
                 "{lever} failed repeatedly and rests for {}",
                 left(*until, now)
             )
+        }
+        Reason::EnoughChanges { most, per, until } => {
+            let left = left(*until, now);
+            format!("no more than {most} changes per {per}; waits for {left}")
         }
         _ => state.why.clone(),
     }
@@ -159,6 +166,12 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
         Reason::InProgress => "the change in hand has ended",
         Reason::CoolingDown { until } => {
             return format!("the cool-down ends, in {}", left(*until, now));
+        }
+        Reason::EnoughChanges { until, .. } => {
+            return format!(
+                "the caps under `changes` allow one, in {}",
+                left(*until, now)
+            );
         }
         Reason::HostFull { .. } => {
             return format!(

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::fault::Place;
 use super::file::File;
+use super::provenance::{Effective, Origin};
 use super::report::Report;
-use super::resolve::{Effective, Origin, Resolved};
+use super::resolve::Resolved;
 use super::section::{Written, WrittenList};
 use super::settings::{CpuMethod, MemoryMethod};
 use super::units::Scalar;
@@ -23,6 +24,7 @@ const STATIC_MEMORY: Mib = Mib::gib(1);
 const CPULIMIT_MAX: Cores = Cores::whole(128);
 
 /// Two values that contradict each other.
+#[derive(PartialEq)]
 pub(super) struct Conflict {
     small: Effective,
     large: Effective,
@@ -32,7 +34,7 @@ pub(super) struct Conflict {
     pub(super) message: String,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Relation {
     /// The smaller one may be equal.
     AtMost,
@@ -108,6 +110,11 @@ impl Relation {
 }
 
 impl Conflict {
+    /// Whether a window has a part in it.
+    pub(super) fn is_of_a_window(&self) -> bool {
+        window_of(&self.small).or(window_of(&self.large)).is_some()
+    }
+
     /// The place to blame, and the sentence that fits it; `None` if `owner` wrote neither value.
     ///
     /// Nor is anything blamed that may only be the default for a value that is itself at fault.
@@ -115,7 +122,15 @@ impl Conflict {
         let profile = format!("profiles.{}.", self.profile);
         let layers = [owner, &profile, "profiles.default."];
         let at_fault = |key: &str| layers.iter().any(|layer| report.is_at_fault(layer, key));
-        if at_fault(&self.small.key) || at_fault(&self.large.key) {
+        let in_window = |value: &Effective| {
+            let window = window_of(value);
+            window.is_some_and(|window| report.has_fault_in(window))
+        };
+        if at_fault(&self.small.key)
+            || at_fault(&self.large.key)
+            || in_window(&self.small)
+            || in_window(&self.large)
+        {
             return None;
         }
         let (blamed, word, other) = match written_by(&self.small, owner) {
@@ -131,6 +146,20 @@ impl Conflict {
             format!("{value} {word} {key}, which is {limit} ({from})"),
         ))
     }
+}
+
+/// The path of the window that wrote this value, if one did.
+fn window_of(value: &Effective) -> Option<&str> {
+    const SCHEDULE: &str = ".schedule.";
+    let Origin::File { path, .. } = &value.from else {
+        return None;
+    };
+    let name = path.find(SCHEDULE)? + SCHEDULE.len();
+    let rest = path.get(name..)?;
+    // A name may have dots, and so may a key.
+    let key = format!(".{}", value.key);
+    rest.strip_suffix(key.as_str())
+        .and_then(|window| path.get(..name + window.len()))
 }
 
 /// Reports contradictions as faults.
@@ -278,7 +307,7 @@ fn written_by<'e>(effective: &'e Effective, owner: &str) -> Option<(&'e str, Pla
 }
 
 impl Resolved {
-    fn effective(&self, key: &str) -> Option<&Effective> {
+    pub(super) fn effective(&self, key: &str) -> Option<&Effective> {
         self.trace.iter().find(|effective| effective.key == key)
     }
 }

@@ -12,13 +12,16 @@ use super::parse;
 use super::report::Report;
 use super::section::{Section, Written, WrittenList};
 use super::settings::{CpuMethod, MemoryMethod, Mode, PolicyKind};
-use super::units::{Choice, ProfileName, Scalar, Tag};
+use super::units::{Cap, Choice, ProfileName, Scalar, Tag};
+use super::windows::{self, WindowLayer};
 use crate::domain::{Cores, Mib, Percent, VmId};
 
 /// More than once a second is no use: counters are sampled every second.
 const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 /// A day is the longest that the predecessor allowed.
 const COOLDOWN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
+/// An hour is the longest that Kubernetes allows.
+const STABILIZATION: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 /// A tenth of a core is the quota's grain. The upper end only catches typing errors: QEMU's q35 ends at 4096.
 const CORES: RangeInclusive<Cores> = Cores::milli(100)..=Cores::whole(4096);
 /// The least and the most that PVE gives a VM (`Mem.pm: $memory_fmt`, `get_max_mem`).
@@ -106,9 +109,15 @@ pub(super) struct Layer {
     pub(super) cpu: ResourceLayer<Cores, CpuMethod>,
     pub(super) memory: ResourceLayer<Mib, MemoryMethod>,
     pub(super) unplug: Option<Written<bool>>,
+    pub(super) tolerance: Option<Written<Percent>>,
+    pub(super) stabilization_up: Option<Written<Duration>>,
+    pub(super) stabilization_down: Option<Written<Duration>>,
+    pub(super) per_hour: Option<Written<Cap>>,
+    pub(super) per_day: Option<Written<Cap>>,
     pub(super) cooldown_up: Option<Written<Duration>>,
     pub(super) cooldown_down: Option<Written<Duration>>,
     pub(super) priority: Option<Written<u32>>,
+    pub(super) windows: Vec<WindowLayer>,
 }
 
 #[derive(Debug, Clone)]
@@ -198,7 +207,23 @@ fn layer(section: &mut Section<'_>) -> Layer {
     let cooldown_up = cooldown.ranged("up", COOLDOWN);
     let cooldown_down = cooldown.ranged("down", COOLDOWN);
     cooldown.finish();
+    let mut threshold = section.section("threshold");
+    let tolerance = threshold.ranged("tolerance", SHARE);
+    let mut stabilization = threshold.section("stabilization");
+    let stabilization_up = stabilization.ranged("up", STABILIZATION);
+    let stabilization_down = stabilization.ranged("down", STABILIZATION);
+    stabilization.finish();
+    threshold.finish();
+    let mut changes = section.section("changes");
+    let per_hour = changes.value("per_hour");
+    let per_day = changes.value("per_day");
+    changes.finish();
     Layer {
+        tolerance,
+        stabilization_up,
+        stabilization_down,
+        per_hour,
+        per_day,
         mode,
         policy,
         cpu,
@@ -207,7 +232,32 @@ fn layer(section: &mut Section<'_>) -> Layer {
         cooldown_up,
         cooldown_down,
         priority: section.ranged("priority", PRIORITY),
+        windows: windows::read(section),
     }
+}
+
+/// What a window may set.
+pub(super) fn window_layer(section: &mut Section<'_>) -> Layer {
+    Layer {
+        mode: section.value("mode"),
+        policy: section.value("policy"),
+        cpu: limits(section.section("cpu"), CORES),
+        memory: limits(section.section("memory"), MEMORY),
+        ..Layer::default()
+    }
+}
+
+fn limits<Q: Scalar + PartialOrd + Clone, M>(
+    mut section: Section<'_>,
+    range: RangeInclusive<Q>,
+) -> ResourceLayer<Q, M> {
+    let layer = ResourceLayer {
+        min: section.ranged("min", range.clone()),
+        max: section.ranged("max", range),
+        ..ResourceLayer::default()
+    };
+    section.finish();
+    layer
 }
 
 /// A resource's section; `own` reads the keys that only this resource has.
@@ -229,7 +279,7 @@ fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar, T>(
 }
 
 /// A file in which no section is missing that some of the keys stand in.
-const EVERY_SECTION: &str = "{profiles: {default: {}}, vms: {100: {}}, notify: {channels: {a: {type: gotify, token: {}}, \
+const EVERY_SECTION: &str = "{profiles: {default: {schedule: {a: {}}}}, vms: {100: {schedule: {a: {}}}}, notify: {channels: {a: {type: gotify, token: {}}, \
     b: {type: smtp, password: {}}, c: {type: webhook, url: {}, signature: {secret: {}}, headers: {x: {}}, fields: {x: {}}}, d: {type: pve}, \
     e: {type: command}}, heartbeat: {url: {}}}}";
 

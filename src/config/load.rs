@@ -8,8 +8,9 @@ use std::str::Utf8Error;
 use super::fault::{Fault, Invalid, LoadError, Place, Scope, Source};
 use super::merge;
 use super::parse;
+use super::provenance::Provenance;
 use super::report::Report;
-use super::resolve::{self, Provenance};
+use super::resolve;
 use super::section::Section;
 use super::settings::Settings;
 

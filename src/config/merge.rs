@@ -2,7 +2,8 @@
 
 use super::parse::{Entry, Node, Value};
 
-/// `own` over `below`. Sections are merged; a value, a list, a channel and the heartbeat each count as one.
+/// `own` over `below`. Sections are merged; a value, a list, a window, a channel and the heartbeat each
+/// count as one.
 pub(super) fn over(own: Node, below: Node) -> Node {
     merged(own, below, &[])
 }
@@ -39,5 +40,10 @@ fn merged(own: Node, below: Node, path: &[&str]) -> Node {
 
 /// Whether what stands at `path` is one thing, of which half from here and half from there makes no sense.
 fn is_one(path: &[&str]) -> bool {
-    matches!(path, ["notify", "heartbeat"] | ["notify", "channels", _])
+    matches!(
+        path,
+        ["notify", "heartbeat"]
+            | ["notify", "channels", _]
+            | ["profiles" | "vms", _, "schedule", _]
+    )
 }

@@ -14,18 +14,22 @@ mod load;
 mod merge;
 mod notify;
 mod parse;
+mod provenance;
 mod report;
 mod resolve;
+mod schedule;
 mod section;
 mod settings;
 mod units;
+mod windows;
 
 pub use fault::{Fault, Invalid, LoadError, Place, SHOWN, Scope, Source};
 pub use file::known_keys;
 pub use form::{Form, Known, ValueForm};
 pub use load::{Loaded, contents, load, read, read_over};
-pub use resolve::{Effective, NoProfile, Origin, Provenance};
+pub use provenance::{Effective, EffectiveVm, NoProfile, Origin, Provenance, Scheduled};
+pub use schedule::{Days, InForce, Overrides, TimeOfDay, Window, Zone};
 pub use settings::{
-    Cooldown, CpuMethod, CpuSettings, HostLimits, MemoryMethod, MemorySettings, Mode, PolicyKind,
-    ResourceSettings, Select, Selection, Settings, VmEntry, VmSettings,
+    Caps, Cooldown, CpuMethod, CpuSettings, HostLimits, MemoryMethod, MemorySettings, Mode,
+    PolicyKind, ResourceSettings, Select, Selection, Settings, Steady, VmEntry, VmSettings,
 };

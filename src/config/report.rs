@@ -197,7 +197,11 @@ impl Unknown {
         };
         let below: Vec<_> = parents().filter_map(|p| p.strip_prefix(&prefix)).collect();
         if !below.is_empty() {
-            let sections: Vec<_> = below.iter().map(|p| format!("{p:?}")).collect();
+            // Where a key belongs both in a section and far below it, the section is meant.
+            let depth = |section: &str| section.matches('.').count();
+            let nearest = below.iter().map(|p| depth(p)).min();
+            let near = below.iter().filter(|p| Some(depth(p)) == nearest);
+            let sections: Vec<_> = near.map(|p| format!("{p:?}")).collect();
             let sections = sections.join(" or ");
             return format!("it belongs under {sections}: check the indentation");
         }

@@ -2,117 +2,22 @@
 //! what is built in. Remembers for each value where it came from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use serde::Serialize;
-
-use super::check;
-use super::fault::{Place, Scope};
+use super::check::{self, Conflict};
 use super::file::{File, Layer, VmLayer};
+use super::provenance::{Effective, Origin, Provenance};
 use super::report::Report;
 use super::section::{Written, WrittenList};
 use super::settings::{
-    Cooldown, CpuSettings, HostLimits, MemorySettings, ResourceSettings, Select, Settings, VmEntry,
-    VmSettings,
+    Caps, Cooldown, CpuSettings, HostLimits, MemorySettings, ResourceSettings, Select, Settings,
+    Steady, VmEntry, VmSettings,
 };
-use super::units::{Scalar, Tag, nearest};
+use super::units::{Cap, Scalar, Tag, nearest};
+use super::windows;
 use crate::domain::VmId;
 
 /// The profile that every other one builds on.
 pub(super) const DEFAULT: &str = "default";
-
-/// Where an effective value came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Origin {
-    /// Nobody wrote it.
-    BuiltIn,
-    /// The VM's tag picked it.
-    Tag,
-    /// It stands in a file.
-    File {
-        /// The key: `profiles.big.cpu.max`.
-        path: String,
-        /// Where.
-        #[serde(flatten)]
-        place: Place,
-    },
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BuiltIn => f.pad("built-in default"),
-            Self::Tag => f.pad("its tag"),
-            Self::File { path, place } => {
-                let whose = match place.scope {
-                    Scope::Node => "",
-                    Scope::Cluster => "the cluster's ",
-                };
-                f.pad(&format!("{whose}{path}, line {}", place.line))
-            }
-        }
-    }
-}
-
-/// One value that is in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Effective {
-    /// Its key, from the VM's section down: `cpu.max`. For the node's own settings from the top: `host.max_cpu`.
-    pub key: String,
-    /// The value as the file would write it.
-    pub value: String,
-    /// Where it came from.
-    pub from: Origin,
-}
-
-/// Where each value in force came from.
-#[derive(Debug, Clone)]
-pub struct Provenance {
-    file: File,
-    node: Vec<Effective>,
-}
-
-/// Why there is no effective setting to show.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no profile {0:?}")]
-pub struct NoProfile(String);
-
-impl Provenance {
-    /// The settings of the node itself.
-    pub fn node(&self) -> &[Effective] {
-        &self.node
-    }
-
-    /// The settings of the VM `id`, and where each came from; the first one is its profile.
-    ///
-    /// `tagged` is the profile that the VM's tag picks, if any; a profile in the VM's own section wins over it.
-    ///
-    /// # Errors
-    /// The profile does not exist.
-    pub fn vm(&self, id: VmId, tagged: Option<&str>) -> Result<Vec<Effective>, NoProfile> {
-        let own = self.file.vms.get(&id);
-        let written = own.and_then(|vm| vm.profile.as_ref());
-        let profile = written
-            .map(|profile| profile.value.0.as_str())
-            .or(tagged)
-            .unwrap_or(DEFAULT);
-        if profile != DEFAULT && !self.file.profiles.contains_key(profile) {
-            return Err(NoProfile(profile.to_owned()));
-        }
-        let from = match (written, tagged) {
-            (None, Some(_)) => Origin::Tag,
-            _ => origin(written),
-        };
-        let mut all = vec![Effective {
-            key: "profile".to_owned(),
-            value: profile.to_owned(),
-            from,
-        }];
-        all.extend(resolve(&self.file, profile, own.map(|vm| &vm.layer)).trace);
-        Ok(all)
-    }
-}
 
 /// The settings of one VM or profile and the way they came about.
 pub(super) struct Resolved {
@@ -130,6 +35,7 @@ pub(super) fn settings(file: File, report: &Report) -> (Settings, Provenance) {
             file.check_interval.as_ref(),
             built_in.check_interval,
         ),
+        zone: windows::zone(&file, report),
         select: select(&file, &mut node, built_in.select),
         profiles: profiles(&file, report),
         vms: file
@@ -157,8 +63,9 @@ pub(super) fn settings(file: File, report: &Report) -> (Settings, Provenance) {
         notify: file.notify.clone(),
     };
     check::selection(&file, report);
-    let node = node.trace;
-    (settings, Provenance { file, node })
+    windows::check(&file, report);
+    let (node, zone) = (node.trace, settings.zone.clone());
+    (settings, Provenance::new(file, zone, node))
 }
 
 fn select(file: &File, node: &mut Pick<'_>, built_in: Select) -> Select {
@@ -183,9 +90,9 @@ fn profiles(file: &File, report: &Report) -> BTreeMap<String, VmSettings> {
         .collect::<BTreeSet<_>>()
         .into_iter()
         .map(|name| {
-            let resolved = resolve(file, name, None);
+            let (resolved, conflicts) = resolve(file, name, None);
             let owner = format!("profiles.{name}.");
-            check::report(&check::conflicts(&resolved), &owner, report);
+            check::report(&conflicts, &owner, report);
             check::warnings(&resolved, &owner, report);
             (name.to_owned(), resolved.settings)
         })
@@ -221,7 +128,7 @@ fn entry(file: &File, id: VmId, vm: &VmLayer, report: &Report) -> VmEntry {
     let all: Vec<_> = candidates
         .into_iter()
         .map(|name| (name, resolve(file, name, Some(&vm.layer))))
-        .map(|(name, resolved)| (name, check::conflicts(&resolved), resolved))
+        .map(|(name, (resolved, conflicts))| (name, conflicts, resolved))
         .collect();
     let usable = all.iter().any(|(_, conflicts, _)| conflicts.is_empty());
     let mut by_profile = BTreeMap::new();
@@ -249,14 +156,35 @@ fn entry(file: &File, id: VmId, vm: &VmLayer, report: &Report) -> VmEntry {
     }
 }
 
-/// The settings of `profile`, below those of `own` if there are such.
-pub(super) fn resolve(file: &File, profile: &str, own: Option<&Layer>) -> Resolved {
+/// What says something of a VM that follows `profile`, the one that counts first at the front.
+pub(super) fn layers<'a>(file: &'a File, profile: &str, own: Option<&'a Layer>) -> Vec<&'a Layer> {
     let named = (profile != DEFAULT).then(|| file.profiles.get(profile));
-    let layers = own
-        .into_iter()
+    own.into_iter()
         .chain(named.flatten())
         .chain(file.profiles.get(DEFAULT))
-        .collect();
+        .collect()
+}
+
+/// The settings of `profile`, below those of `own` if there are such, and all that contradicts each other in them,
+/// also while windows are open.
+fn resolve(file: &File, profile: &str, own: Option<&Layer>) -> (Resolved, Vec<Conflict>) {
+    let layers = layers(file, profile, own);
+    let mut resolved = flat(profile, layers.clone());
+    let mut conflicts = check::conflicts(&resolved);
+    let windows = windows::in_effect(profile, &layers);
+    for open in windows::together(&windows) {
+        let opened = windows::opened(&layers, |window| open.contains(window.path.as_str()));
+        let more = check::conflicts(&flat(profile, opened)).into_iter();
+        let more = more.filter(Conflict::is_of_a_window);
+        let new: Vec<_> = more.filter(|new| !conflicts.contains(new)).collect();
+        conflicts.extend(new);
+    }
+    resolved.settings.schedule = windows.into_iter().map(|(_, window)| window).collect();
+    (resolved, conflicts)
+}
+
+/// The settings that come out of `layers`, whatever windows they have.
+pub(super) fn flat(profile: &str, layers: Vec<&Layer>) -> Resolved {
     let mut pick = Pick::new(layers);
     let VmSettings {
         mode,
@@ -264,9 +192,28 @@ pub(super) fn resolve(file: &File, profile: &str, own: Option<&Layer>) -> Resolv
         cpu,
         memory,
         cooldown,
+        changes,
         priority,
         ..
     } = VmSettings::default();
+    let built_in = cpu.rule.steady;
+    let steady = Steady {
+        tolerance: pick.one(
+            "threshold.tolerance",
+            |l| l.tolerance.as_ref(),
+            built_in.tolerance,
+        ),
+        up: pick.one(
+            "threshold.stabilization.up",
+            |l| l.stabilization_up.as_ref(),
+            built_in.up,
+        ),
+        down: pick.one(
+            "threshold.stabilization.down",
+            |l| l.stabilization_down.as_ref(),
+            built_in.down,
+        ),
+    };
     let settings = VmSettings {
         profile: profile.to_owned(),
         mode: pick.one("mode", |l| l.mode.as_ref(), mode),
@@ -278,6 +225,7 @@ pub(super) fn resolve(file: &File, profile: &str, own: Option<&Layer>) -> Resolv
             rule: ResourceSettings {
                 high: pick.one("cpu.high", |l| l.cpu.high.as_ref(), cpu.rule.high),
                 low: pick.one("cpu.low", |l| l.cpu.low.as_ref(), cpu.rule.low),
+                steady,
             },
         },
         memory: MemorySettings {
@@ -288,13 +236,31 @@ pub(super) fn resolve(file: &File, profile: &str, own: Option<&Layer>) -> Resolv
             rule: ResourceSettings {
                 high: pick.one("memory.high", |l| l.memory.high.as_ref(), memory.rule.high),
                 low: pick.one("memory.low", |l| l.memory.low.as_ref(), memory.rule.low),
+                steady,
             },
         },
         cooldown: Cooldown {
             up: pick.one("cooldown.up", |l| l.cooldown_up.as_ref(), cooldown.up),
             down: pick.one("cooldown.down", |l| l.cooldown_down.as_ref(), cooldown.down),
         },
+        changes: Caps {
+            per_hour: pick
+                .one(
+                    "changes.per_hour",
+                    |l| l.per_hour.as_ref(),
+                    Cap(changes.per_hour),
+                )
+                .0,
+            per_day: pick
+                .one(
+                    "changes.per_day",
+                    |l| l.per_day.as_ref(),
+                    Cap(changes.per_day),
+                )
+                .0,
+        },
         priority: pick.one("priority", |l| l.priority.as_ref(), priority),
+        schedule: Vec::new(),
     };
     let trace = pick.trace;
     Resolved { settings, trace }
@@ -356,7 +322,7 @@ impl<'a> Pick<'a> {
     }
 }
 
-fn origin<T>(written: Option<&Written<T>>) -> Origin {
+pub(super) fn origin<T>(written: Option<&Written<T>>) -> Origin {
     written.map_or(Origin::BuiltIn, |written| Origin::File {
         path: written.path.clone(),
         place: written.place,

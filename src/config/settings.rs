@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::schedule::{Window, Zone};
 use crate::domain::{Cores, Mib, Percent, VmId};
 use crate::notify;
 
@@ -13,6 +14,8 @@ use crate::notify;
 pub struct Settings {
     /// How often to decide.
     pub check_interval: Duration,
+    /// Where the clock stands by which schedules go: the node's, as it was when the file was read.
+    pub zone: Zone,
     /// Which VMs are managed.
     pub select: Select,
     /// Settings by profile; `default` is always there.
@@ -71,8 +74,12 @@ pub struct VmSettings {
     pub memory: MemorySettings,
     /// The least time between changes.
     pub cooldown: Cooldown,
+    /// How many changes there may be.
+    pub changes: Caps,
     /// Who is served first when the node runs short: the higher number.
     pub priority: u32,
+    /// Windows in which something else holds. What is read here without [`VmSettings::at`] holds outside of them.
+    pub schedule: Vec<Window>,
 }
 
 /// What the agent does with its decisions.
@@ -144,6 +151,45 @@ pub struct ResourceSettings {
     pub high: Percent,
     /// Usage below this share of the allocation is too little.
     pub low: Percent,
+    /// What keeps the policy `threshold` from going up and down.
+    pub steady: Steady,
+}
+
+impl ResourceSettings {
+    /// With what is built in of [`Steady`].
+    pub const fn new(high: Percent, low: Percent) -> Self {
+        let steady = Steady::BUILT_IN;
+        Self { high, low, steady }
+    }
+}
+
+/// What keeps the policy `threshold` from going up and down, in the words of Kubernetes' autoscaler.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Steady {
+    /// Usage may pass a threshold by this share of it.
+    pub tolerance: Percent,
+    /// Stabilisation window for growing: of the sizes that were right in it, a growth goes to the smallest.
+    pub up: Duration,
+    /// Stabilisation window for shrinking: of the sizes that were right in it, a shrink goes to the largest.
+    pub down: Duration,
+}
+
+impl Steady {
+    /// The windows are those of Kubernetes; a tolerance it needs since it has one threshold, not two.
+    const BUILT_IN: Self = Self {
+        tolerance: Percent::whole(0),
+        up: Duration::ZERO,
+        down: Duration::from_secs(300),
+    };
+}
+
+/// At most so many changes of one resource of one VM; `None` is no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+pub struct Caps {
+    /// In any hour.
+    pub per_hour: Option<u32>,
+    /// In any 24 hours.
+    pub per_day: Option<u32>,
 }
 
 /// Levers for CPU.
@@ -199,6 +245,7 @@ impl Default for Settings {
         let profile = VmSettings::default();
         Self {
             check_interval: Duration::from_secs(5),
+            zone: Zone::default(),
             select: Select {
                 tags: vec!["autoscale".to_owned()],
                 vms: BTreeSet::new(),
@@ -227,26 +274,22 @@ impl Default for VmSettings {
                 min: Cores::whole(1),
                 max: Cores::whole(8),
                 method: CpuMethod::Auto,
-                rule: ResourceSettings {
-                    high: Percent::whole(80),
-                    low: Percent::whole(20),
-                },
+                rule: ResourceSettings::new(Percent::whole(80), Percent::whole(20)),
             },
             memory: MemorySettings {
                 min: Mib::gib(1),
                 max: Mib::gib(16),
                 method: MemoryMethod::Auto,
                 unplug: false,
-                rule: ResourceSettings {
-                    high: Percent::whole(85),
-                    low: Percent::whole(25),
-                },
+                rule: ResourceSettings::new(Percent::whole(85), Percent::whole(25)),
             },
             cooldown: Cooldown {
                 up: Duration::from_secs(10),
                 down: Duration::from_secs(60),
             },
+            changes: Caps::default(),
             priority: 100,
+            schedule: Vec::new(),
         }
     }
 }

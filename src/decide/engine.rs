@@ -1,17 +1,21 @@
 //! From a snapshot to a plan: each VM and resource is judged alone, then the node's room is shared out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::config::{Mode, ResourceSettings, Selection, Settings, VmSettings};
-use crate::domain::{Amount, Cores, Lever, Moment, Reading, Resource};
+use crate::config::{InForce, Mode, ResourceSettings, Selection, Settings, VmSettings};
+use crate::domain::{Moment, Resource};
 use crate::observe::{Snapshot, VmView};
 
-use super::budget::{Budget, Request};
+use super::budget::Budget;
 use super::gates::{self, LOW_READINGS};
+use super::judged::{self, Judged};
 use super::levers::{self, Levers, Movable};
-use super::memory::Memory;
-use super::plan::{Change, Plan, Reason, Verdict};
-use super::policy::{Observation, Policy, Sample, Want};
+use super::memory::{Capped, Memory};
+use super::plan::{OpenWindow, Plan, Reason};
+use super::policy::{Observation, Policy, Want};
+use super::range::Range;
+use super::usage::{self, Usage};
 
 /// Decides what to change at `now`.
 ///
@@ -33,103 +37,70 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
                 by_hand.extend(memory.changed_by_hand(vm, now));
                 let tick = Tick {
                     snapshot,
-                    own,
+                    in_force: own.at(now, &settings.zone),
+                    widest: own.at_its_widest(),
                     now,
                     oldest: gates::oldest_reading(settings),
                 };
-                judged.extend(Resource::ALL.map(|resource| tick.judge(vm, resource, memory)));
+                for resource in Resource::ALL {
+                    let mut of_this = tick.judge(vm, resource, memory);
+                    of_this.verdict.windows = tick.open_windows();
+                    judged.push(of_this);
+                }
             }
         }
     }
-    share_out(&mut judged, Budget::new(snapshot, &settings.host));
-    let changes = changes(&judged);
+    judged::share_out(&mut judged, Budget::new(snapshot, &settings.host));
+    let changes = judged::changes(&judged);
+    let mut stands_until = judged::stands_until(&judged);
+    if stands_until > now {
+        // A window may open or close before.
+        let scheduled = snapshot.vms.values().filter_map(|vm| {
+            let Selection::Managed(own) = settings.of(vm.id, &vm.tags) else {
+                return None;
+            };
+            own.changes_at(now, &settings.zone)
+        });
+        stands_until = scheduled.fold(stands_until, Moment::min);
+    }
     Plan {
         at: now,
         changes,
         by_hand,
-        stands_until: stands_until(&judged),
+        stands_until,
         verdicts: judged.into_iter().map(|j| j.verdict).collect(),
     }
-}
-
-/// One resource of one VM, judged without regard to the others.
-struct Judged {
-    verdict: Verdict,
-    /// The move to make, if any: the lever's state and where to.
-    go: Option<(Movable, f64)>,
-    priority: u32,
-    /// See [`Plan::stands_until`].
-    stands_until: Moment,
-}
-
-impl Judged {
-    /// A verdict that changes nothing.
-    fn held(vm: &VmView, resource: Resource, reason: Reason) -> Self {
-        let verdict = Verdict {
-            vm: vm.id,
-            name: vm.name.clone(),
-            resource,
-            need: need(vm, resource),
-            allocation: allocation(vm, resource),
-            lever: None,
-            min: None,
-            max: None,
-            wanted: None,
-            target: None,
-            recommended: None,
-            reason,
-        };
-        Self {
-            verdict,
-            go: None,
-            priority: 0,
-            stands_until: FOR_EVER,
-        }
-    }
-
-    /// How much more the VM is to get; negative for a shrink.
-    fn extra(&self) -> f64 {
-        self.go
-            .as_ref()
-            .map_or(0.0, |(movable, to)| to - movable.allocation)
-    }
-}
-
-/// For what no passing of time changes.
-const FOR_EVER: Moment = Moment::from_millis(i64::MAX);
-
-/// Until when all judgements stay the same by themselves.
-fn stands_until(judged: &[Judged]) -> Moment {
-    let ends = judged.iter().map(|j| match j.verdict.reason {
-        Reason::CoolingDown { until }
-        | Reason::Booting { until }
-        | Reason::Resting { until, .. } => j.stands_until.min(until),
-        _ => j.stands_until,
-    });
-    ends.min().unwrap_or(FOR_EVER)
 }
 
 /// What is the same for all judgements of one VM in one tick.
 struct Tick<'a> {
     snapshot: &'a Snapshot,
-    own: &'a VmSettings,
+    /// The VM's settings as they hold now.
+    in_force: InForce<'a>,
+    /// The same with the widest limits that ever hold. Policies learn within these, so that they do not begin anew
+    /// with each window.
+    widest: Cow<'a, VmSettings>,
     now: Moment,
     oldest: Duration,
 }
 
 impl Tick<'_> {
+    fn own(&self) -> &VmSettings {
+        &self.in_force.settings
+    }
+
     fn judge(&self, vm: &VmView, resource: Resource, memory: &mut Memory) -> Judged {
         if let Some(reason) = gates::out_of_reach(vm, self.snapshot) {
             return Judged::held(vm, resource, reason);
         }
-        let levers = match levers::of(resource, vm, self.own, self.now, self.oldest) {
+        let levers = match levers::of(resource, vm, self.own(), self.now, self.oldest) {
             Ok(levers) => levers,
             Err(reason) => return Judged::held(vm, resource, reason),
         };
         let mut judged = Judged::held(vm, resource, Reason::Fits);
         judged.verdict.lever = Some(levers.first().lever);
-        judged.priority = self.own.priority;
-        let limits = self.range(resource, levers.first(), levers.ceiling());
+        judged.priority = self.own().priority;
+        let limits = Range::of(self.own(), resource, levers.first(), levers.ceiling());
         judged.verdict.min = Some(resource.amount(limits.bottom));
         judged.verdict.max = Some(resource.amount(limits.top));
         let (want, short) = match self.ask_policy(vm, resource, &levers, memory) {
@@ -144,14 +115,14 @@ impl Tick<'_> {
         let movable = levers.towards(want.amount);
         judged.verdict.lever = Some(movable.lever);
         judged.verdict.wanted = Some(resource.amount(want.amount));
-        let range = self.range(resource, &movable, movable.ceiling);
+        let range = Range::of(self.own(), resource, &movable, movable.ceiling);
         match self.weigh(vm, &movable, &range, (want, short), memory) {
-            Ok((to, reason)) if self.own.mode == Mode::Auto => {
+            Ok((to, reason)) if self.own().mode == Mode::Auto => {
                 judged.go = Some((movable, to));
                 judged.verdict.reason = reason;
             }
             Ok((to, _)) => {
-                let (mode, to) = (self.own.mode.to_string(), resource.amount(to));
+                let (mode, to) = (self.own().mode.to_string(), resource.amount(to));
                 judged.verdict.recommended = Some(to);
                 judged.verdict.reason = Reason::NotAutomatic { mode, to };
             }
@@ -165,21 +136,6 @@ impl Tick<'_> {
         judged
     }
 
-    /// The limits of this resource, in whole steps of the lever: never beyond the admin's, never beyond QEMU's.
-    fn range(&self, resource: Resource, movable: &Movable, ceiling: f64) -> Range {
-        let (min, max) = match resource {
-            Resource::Cpu => (self.own.cpu.min.as_f64(), self.own.cpu.max.as_f64()),
-            Resource::Memory => (self.own.memory.min.as_f64(), self.own.memory.max.as_f64()),
-        };
-        let most = movable.stops.down(max);
-        let top = most.min(ceiling);
-        Range {
-            bottom: movable.stops.up(min).min(top),
-            top,
-            by_max: most <= ceiling,
-        }
-    }
-
     /// Lets the policy take in what was measured. An error says what is not known.
     fn ask_policy(
         &self,
@@ -189,12 +145,12 @@ impl Tick<'_> {
         memory: &mut Memory,
     ) -> Result<(Want, bool), String> {
         let movable = levers.first();
-        let range = self.range(resource, movable, levers.ceiling());
+        let range = Range::of(&self.widest, resource, movable, levers.ceiling());
         let Usage {
             samples,
             short,
             least,
-        } = self.usage(vm, resource)?;
+        } = usage::of(vm, resource, self.now, self.oldest)?;
         let seen = Observation {
             now: self.now,
             resource,
@@ -206,7 +162,7 @@ impl Tick<'_> {
             grain: movable.finest_step(),
             settings: self.rule(resource),
         };
-        let policy = memory.of(vm.id, resource).policy(self.own.policy);
+        let policy = memory.of(vm.id, resource).policy(self.own().policy);
         let mut want = policy.want(&seen);
         if want.amount < least {
             want.amount = least;
@@ -219,50 +175,19 @@ impl Tick<'_> {
         Ok((want, short || saturated))
     }
 
-    fn rule(&self, resource: Resource) -> &ResourceSettings {
-        match resource {
-            Resource::Cpu => &self.own.cpu.rule,
-            Resource::Memory => &self.own.memory.rule,
-        }
+    fn open_windows(&self) -> Vec<OpenWindow> {
+        let open = self.in_force.windows.iter();
+        open.map(|(window, until)| OpenWindow {
+            name: window.name.clone(),
+            until: *until,
+        })
+        .collect()
     }
 
-    /// What was measured since the previous tick. An error says what is not known.
-    fn usage(&self, vm: &VmView, resource: Resource) -> Result<Usage, String> {
+    fn rule(&self, resource: Resource) -> &ResourceSettings {
         match resource {
-            Resource::Cpu => {
-                let usage = gates::fresh(&vm.cpu.usage, self.now, self.oldest)?;
-                let count = usage.seconds.len() as u32;
-                let at = |i: usize| self.now - usage.each * (count - 1 - i as u32);
-                let sample = |(i, value): (usize, &Cores)| Sample {
-                    at: at(i),
-                    span: usage.each,
-                    value: value.as_f64(),
-                };
-                Ok(Usage {
-                    samples: usage.seconds.iter().enumerate().map(sample).collect(),
-                    // Held back in every tenth period or more: the quota, not the guest, decides what is used.
-                    short: usage.throttled.is_some_and(|share| share.fraction() >= 0.1),
-                    least: 0.0,
-                })
-            }
-            Resource::Memory => {
-                let need = gates::fresh(&vm.memory.need, self.now, self.oldest)?;
-                if need.includes_cache {
-                    return Err(
-                        "the guest does not tell how much of its memory is page cache".to_owned(),
-                    );
-                }
-                let sample = Sample {
-                    at: self.now,
-                    span: Duration::ZERO,
-                    value: need.need.as_f64(),
-                };
-                Ok(Usage {
-                    samples: vec![sample],
-                    short: gates::is_short(&need),
-                    least: (need.need + gates::memory_margin(need.need)).as_f64(),
-                })
-            }
+            Resource::Cpu => &self.own().cpu.rule,
+            Resource::Memory => &self.own().memory.rule,
         }
     }
 
@@ -288,7 +213,7 @@ impl Tick<'_> {
         };
         if !grows && !shrinks {
             return Err(match range.reason_to_stay(resource, movable, want.amount) {
-                Reason::Fits => one_busy_thread(vm, movable).unwrap_or(Reason::Fits),
+                Reason::Fits => usage::one_busy_thread(vm, movable).unwrap_or(Reason::Fits),
                 reason => reason,
             });
         }
@@ -300,13 +225,16 @@ impl Tick<'_> {
         if let Some(reason) = blocked {
             return Err(reason.clone());
         }
-        let reason = range.reason_to_move(resource, has, want.reason);
+        let enters = range.reason_to_enter(resource, has, &self.in_force);
+        // A minimum is a promise: what is below it waits for no cool-down.
+        let at_once = grows && (short || enters.is_some());
+        let reason = enters.unwrap_or(want.reason);
         self.may_change(vm, movable, memory)?;
         let remembered = memory.of(vm.id, resource);
         let cooldown = if grows {
-            self.own.cooldown.up
+            self.own().cooldown.up
         } else {
-            self.own.cooldown.down
+            self.own().cooldown.down
         };
         if shrinks && remembered.low_readings < LOW_READINGS {
             return Err(Reason::FirstLowReading);
@@ -314,9 +242,16 @@ impl Tick<'_> {
         // The cool-down keeps sizes from flapping; it is no reason to leave a VM in distress.
         let waits = remembered
             .cools_until(cooldown, self.now)
-            .filter(|_| !(grows && short));
+            .filter(|_| !at_once);
         if let Some(until) = waits {
             return Err(Reason::CoolingDown { until });
+        }
+        // A shrink leaves one change for a growth: no cap is to keep a VM small.
+        let wanted = if grows { 1 } else { 2 };
+        let capped = remembered.capped(&self.own().changes, wanted, self.now);
+        if let Some(Capped { most, per, until }) = capped.filter(|_| !at_once) {
+            let per = per.to_owned();
+            return Err(Reason::EnoughChanges { most, per, until });
         }
         if grows {
             let most = movable.stops.down(has + movable.grow_at_most);
@@ -360,159 +295,4 @@ impl Tick<'_> {
         }
         Ok(to)
     }
-}
-
-/// What was measured of one resource since the previous tick.
-struct Usage {
-    samples: Vec<Sample>,
-    /// The guest shows that it wants more than it has.
-    short: bool,
-    /// The least that the VM must be given, whatever the policy says.
-    least: f64,
-}
-
-/// Where an allocation may lie.
-struct Range {
-    bottom: f64,
-    top: f64,
-    /// Whether `top` is the admin's maximum, not QEMU's ceiling.
-    by_max: bool,
-}
-
-impl Range {
-    fn reason_to_stay(&self, resource: Resource, movable: &Movable, wanted: f64) -> Reason {
-        let beyond_top = wanted >= self.top + movable.grain().min(self.top) * 0.5;
-        match (beyond_top, self.by_max) {
-            (true, true) => Reason::AtMax {
-                max: resource.amount(self.top),
-            },
-            (true, false) => Reason::AtCeiling {
-                ceiling: resource.amount(self.top),
-            },
-            (false, _) if wanted <= self.bottom - movable.least_step_down() => Reason::AtMin {
-                min: resource.amount(self.bottom),
-            },
-            (false, _) => Reason::Fits,
-        }
-    }
-
-    fn reason_to_move(&self, resource: Resource, has: f64, reason: Reason) -> Reason {
-        if has > self.top || has < self.bottom {
-            Reason::OutsideLimits {
-                min: resource.amount(self.bottom),
-                max: resource.amount(self.top),
-            }
-        } else {
-            reason
-        }
-    }
-}
-
-/// Grants grows from the node's room, the highest priority first, fairly within one.
-fn share_out(judged: &mut [Judged], mut budget: Budget) {
-    let mut priorities: Vec<u32> = judged.iter().map(|j| j.priority).collect();
-    priorities.sort_unstable_by(|a, b| b.cmp(a));
-    priorities.dedup();
-    for (priority, resource) in priorities
-        .iter()
-        .flat_map(|p| Resource::ALL.map(|r| (*p, r)))
-    {
-        let mut served: Vec<&mut Judged> = judged
-            .iter_mut()
-            .filter(|j| j.priority == priority && j.verdict.resource == resource && j.extra() > 0.0)
-            .collect();
-        let requests: Vec<Request> = served
-            .iter()
-            .filter_map(|j| {
-                j.go.as_ref().map(|(movable, _)| Request {
-                    extra: j.extra(),
-                    grain: movable.grain(),
-                })
-            })
-            .collect();
-        for (judged, granted) in served.iter_mut().zip(budget.share(resource, &requests)) {
-            match (granted, &mut judged.go) {
-                (Ok(granted), Some((movable, to))) => *to = movable.granted(granted),
-                (Err(reason), _) => {
-                    judged.go = None;
-                    judged.verdict.reason = reason;
-                }
-                (Ok(_), None) => {}
-            }
-        }
-    }
-    for judged in judged.iter_mut() {
-        judged.verdict.target = judged
-            .go
-            .as_ref()
-            .map(|(_, to)| judged.verdict.resource.amount(*to));
-    }
-}
-
-/// The changes, shrinks first, then grows by priority.
-fn changes(judged: &[Judged]) -> Vec<Change> {
-    let mut moving: Vec<&Judged> = judged.iter().filter(|j| j.go.is_some()).collect();
-    moving.sort_by_key(|j| (j.extra() > 0.0, std::cmp::Reverse(j.priority)));
-    let change = |j: &Judged| {
-        let (movable, to) = j.go.as_ref()?;
-        let resource = j.verdict.resource;
-        Some(Change {
-            vm: j.verdict.vm,
-            name: j.verdict.name.clone(),
-            lever: movable.lever,
-            from: resource.amount(movable.stands),
-            to: resource.amount(movable.position(*to)),
-            reason: j.verdict.reason.clone(),
-        })
-    };
-    moving.into_iter().filter_map(change).collect()
-}
-
-/// What the VM needs now, for the verdict.
-fn need(vm: &VmView, resource: Resource) -> Reading<Amount> {
-    match resource {
-        Resource::Cpu => vm.cpu.usage.as_ref().map(|usage| Amount::Cpu(usage.mean)),
-        Resource::Memory => vm
-            .memory
-            .need
-            .as_ref()
-            .map(|need| Amount::Memory(need.need)),
-    }
-}
-
-/// What the VM has now, for the verdict.
-fn allocation(vm: &VmView, resource: Resource) -> Reading<Amount> {
-    match resource {
-        Resource::Cpu => {
-            let limit = vm.cpu.limit.get().flatten();
-            let cores =
-                |vcpus| limit.map_or(Cores::whole(vcpus), |limit| limit.min(Cores::whole(vcpus)));
-            vm.cpu
-                .vcpus
-                .as_ref()
-                .map(|vcpus| Amount::Cpu(cores(*vcpus)))
-        }
-        Resource::Memory if vm.memory.balloon.device => {
-            vm.memory.balloon.actual.clone().map(Amount::Memory)
-        }
-        Resource::Memory => vm.memory.ceiling.clone().map(Amount::Memory),
-    }
-}
-
-/// A vCPU that is busier than this is used up.
-const BUSY: f64 = 0.9;
-
-/// Says that one thread of the guest uses up a vCPU while others have room: more of them do not help it.
-fn one_busy_thread(vm: &VmView, movable: &Movable) -> Option<Reason> {
-    let usage = vm
-        .cpu
-        .usage
-        .value()
-        .filter(|_| movable.lever == Lever::Vcpus)?;
-    let busiest = usage
-        .busiest_vcpu
-        .filter(|busiest| busiest.fraction() >= BUSY)?;
-    let others_have_room =
-        usage.mean.as_f64() < BUSY * movable.allocation && movable.allocation >= 2.0;
-    others_have_room.then_some(Reason::OneThread { busiest })
 }

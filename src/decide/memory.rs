@@ -1,12 +1,12 @@
 //! What a decision remembers from tick to tick, and across restarts: cool-downs, low readings, failures, policies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Done, Outcome};
-use crate::config::PolicyKind;
+use crate::config::{Caps, PolicyKind};
 use crate::domain::{Amount, Lever, Moment, Reading, Resource, VmId};
 use crate::observe::VmView;
 
@@ -24,6 +24,10 @@ const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 /// After a single refusal the same is not asked again at once: a guest that could not free a CPU or a memory
 /// module just now will hardly do so in the next second.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// So many changes are counted: no cap is higher.
+const MOST_CHANGES: usize = 96;
+const MINUTE_MS: i64 = 60_000;
 
 /// Clocks of a cluster's nodes that differ by less are taken to agree: chrony keeps them within milliseconds, and
 /// corosync and Ceph complain about far less than this.
@@ -81,13 +85,27 @@ impl Left {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ResourceMemory {
     /// The policy's own state.
-    pub(super) policy: Option<policy::State>,
+    policy: Option<policy::State>,
+    /// What another algorithm has learned that a window of the schedule, or the admin, has replaced for now.
+    #[serde(default)]
+    parked: Option<policy::State>,
     /// Ticks in a row in which less would have been enough.
     #[serde(default)]
     pub(super) low_readings: u32,
     /// The last change in either direction that moved anything.
     #[serde(default)]
     pub(super) last_change: Option<Moment>,
+    /// The minutes since 1970 of the changes in the last 24 hours, oldest first: [`MOST_CHANGES`] at most.
+    #[serde(default)]
+    changes: VecDeque<i64>,
+}
+
+/// There were as many changes as there may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Capped {
+    pub(super) most: u32,
+    pub(super) per: &'static str,
+    pub(super) until: Moment,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -128,6 +146,7 @@ impl Memory {
         if done.outcome.moved() {
             remembered.last_change = Some(done.at);
             remembered.low_readings = 0;
+            remembered.count_change(done.at);
         }
         let left = &mut self.vms.entry(change.vm).or_default().left;
         // A module changes what the balloon leaves, too.
@@ -234,7 +253,7 @@ impl Memory {
             for resource in [&mut vm.cpu, &mut vm.memory] {
                 resource.last_change = resource.last_change.map(|at| at.min(now));
                 if was_set_back {
-                    resource.policy = None;
+                    resource.forget_policies();
                 }
             }
             for failures in vm.levers.values_mut() {
@@ -260,7 +279,7 @@ impl Memory {
             resource.last_change = Some(now);
             // What a clock ahead of this one has stamped cannot be put in order with what is measured now.
             if written > now + CLOCKS_AGREE {
-                resource.policy = None;
+                resource.forget_policies();
             }
         }
         self.vms.insert(vm, own);
@@ -285,9 +304,10 @@ fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
 impl VmMemory {
     /// The cool-downs and failures without what the policies learned.
     pub fn without_policies(&self) -> Self {
-        let without = |resource: &ResourceMemory| ResourceMemory {
-            policy: None,
-            ..resource.clone()
+        let without = |resource: &ResourceMemory| {
+            let mut without = resource.clone();
+            without.forget_policies();
+            without
         };
         Self {
             cpu: without(&self.cpu),
@@ -299,14 +319,52 @@ impl VmMemory {
 }
 
 impl ResourceMemory {
-    /// The policy's state, made anew if there is none yet or the configuration now names another algorithm.
+    fn forget_policies(&mut self) {
+        (self.policy, self.parked) = (None, None);
+    }
+
+    /// The policy's state, made anew if there is none of this algorithm yet.
     pub(super) fn policy(&mut self, kind: PolicyKind) -> &mut policy::State {
-        match &mut self.policy {
-            Some(state) if state.kind() == kind => {}
-            other => *other = Some(policy::State::new(kind)),
+        let is_it = |state: &policy::State| state.kind() == kind;
+        if !self.policy.as_ref().is_some_and(is_it) {
+            std::mem::swap(&mut self.policy, &mut self.parked);
+            if !self.policy.as_ref().is_some_and(is_it) {
+                self.policy = Some(policy::State::new(kind));
+            }
         }
         // The match above leaves a state in every case.
         self.policy.get_or_insert_with(|| policy::State::new(kind))
+    }
+
+    fn count_change(&mut self, at: Moment) {
+        self.changes.push_back(at.as_millis() / MINUTE_MS);
+        while self.changes.len() > MOST_CHANGES {
+            self.changes.pop_front();
+        }
+    }
+
+    /// The cap that leaves room for fewer than `wanted` more changes at `now`, if one does, and when it has room again.
+    pub(super) fn capped(&self, caps: &Caps, wanted: u32, now: Moment) -> Option<Capped> {
+        let minute = now.as_millis() / MINUTE_MS;
+        let caps = [(caps.per_hour, 60, "hour"), (caps.per_day, 24 * 60, "day")];
+        let full = caps.into_iter().filter_map(|(most, span, per)| {
+            let most = most?;
+            // What a clock that was wrong has stamped in the future counts from now on at most.
+            let ages = self.changes.iter().map(|at| (minute - at).max(0));
+            let mut recent: Vec<i64> = ages.filter(|age| *age < span).collect();
+            recent.sort_unstable();
+            let room = most as usize;
+            let may_be = room.saturating_sub(wanted as usize);
+            if recent.len() <= may_be {
+                return None;
+            }
+            // So many must be over: the one after the youngest that may stay.
+            let age = recent.get(may_be).copied().unwrap_or(0);
+            let minutes = u64::try_from(span - age).unwrap_or(0);
+            let until = now + Duration::from_secs(minutes * 60);
+            Some(Capped { most, per, until })
+        });
+        full.max_by_key(|capped| capped.until)
     }
 
     /// When the cool-down `span` after the last change ends, if it has not at `now`.

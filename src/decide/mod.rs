@@ -6,14 +6,17 @@
 mod budget;
 mod engine;
 mod gates;
+mod judged;
 mod levers;
 mod memory;
 mod plan;
 pub mod policy;
+mod range;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use engine::plan;
 pub use gates::{is_tight, memory_margin};
 pub use memory::{MEMORY_VERSION, Memory, VmMemory};
-pub use plan::{ByHand, Change, Plan, Reason, Verdict};
+pub use plan::{ByHand, Change, OpenWindow, Plan, Reason, Verdict};

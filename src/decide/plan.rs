@@ -89,6 +89,18 @@ pub struct Verdict {
     pub recommended: Option<Amount>,
     /// Why.
     pub reason: Reason,
+    /// The windows of the VM's schedule that are open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<OpenWindow>,
+}
+
+/// A window of a VM's schedule that is open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenWindow {
+    /// Its name in the configuration.
+    pub name: String,
+    /// When it closes.
+    pub until: Moment,
 }
 
 /// Why something is changed, or is not. Prints as the rest of the sentence "VM 101 (web), CPU: …".
@@ -136,6 +148,9 @@ pub enum Reason {
         min: Amount,
         /// The upper limit.
         max: Amount,
+        /// The window of the VM's schedule that sets the limit in question, if one does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<String>,
     },
     /// A rise is expected from earlier days.
     Expected {
@@ -186,6 +201,15 @@ pub enum Reason {
     InProgress,
     /// The last change is too recent.
     CoolingDown {
+        /// When the next change is allowed.
+        until: Moment,
+    },
+    /// There were as many changes as the configuration allows; a shrink leaves the last one to a growth.
+    EnoughChanges {
+        /// So many may be.
+        most: u32,
+        /// In an `hour` or a `day`.
+        per: String,
         /// When the next change is allowed.
         until: Moment,
     },
@@ -284,7 +308,13 @@ impl fmt::Display for Reason {
             Self::AboveThreshold { usage, high } => write!(f, "usage {usage} above {high}"),
             Self::CalmedDown { enough } => write!(f, "calm, {enough} is enough"),
             Self::BelowThreshold { usage, low } => write!(f, "usage {usage} below {low}"),
-            Self::OutsideLimits { min, max } => write!(f, "outside the limits {min} to {max}"),
+            Self::OutsideLimits { min, max, window } => {
+                write!(f, "outside the limits {min} to {max}")?;
+                match window {
+                    Some(window) => write!(f, " of the window {window}"),
+                    None => Ok(()),
+                }
+            }
             Self::Expected { need } => write!(f, "expects to need {need} soon"),
             Self::Fits => f.write_str("fits"),
             Self::AtMax { max } => write!(f, "wants more than its maximum of {max}"),
@@ -310,6 +340,12 @@ impl fmt::Display for Reason {
             }
             Self::InProgress => f.write_str("an earlier change is still being carried out"),
             Self::CoolingDown { until } => write!(f, "cooling down until {until}"),
+            Self::EnoughChanges { most, per, until } => {
+                write!(
+                    f,
+                    "no more than {most} changes per {per}; waits until {until}"
+                )
+            }
             Self::HostFull { resource, free } => {
                 write!(f, "the node has no more {resource} ({free} free)")
             }

@@ -329,7 +329,10 @@ impl Observer {
 /// The most that the admin lets a VM have; nothing where its settings cannot be used.
 fn most(settings: &Settings, vm: VmId, config: &VmConfig) -> (Cores, Mib) {
     match settings.of(vm, &config.tags) {
-        Selection::Managed(own) => (own.cpu.max, own.memory.max),
+        Selection::Managed(own) => {
+            let widest = own.at_its_widest();
+            (widest.cpu.max, widest.memory.max)
+        }
         Selection::No | Selection::Unusable(_) => (Cores::ZERO, Mib::ZERO),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::act::Done;
-use crate::decide::{Plan, Reason, Verdict};
+use crate::decide::{OpenWindow, Plan, Reason, Verdict};
 use crate::domain::{
     Amount, Capabilities, Cores, Lever, Mib, Moment, NodeName, Reading, Resource, VmId, VmName,
 };
@@ -81,6 +81,9 @@ pub struct VmState {
     pub pending: Vec<String>,
     /// What each of its levers can do.
     pub can: Capabilities,
+    /// The windows of its schedule that are open.
+    #[serde(default)]
+    pub windows: Vec<OpenWindow>,
     /// Its CPU, in cores.
     pub cpu: ResourceState,
     /// Its memory, in mebibytes.
@@ -144,6 +147,7 @@ impl State {
                     sizes: Vec::new(),
                     ..view.can.clone()
                 },
+                windows: cpu.windows.clone(),
                 cpu: ResourceState::new(cpu, last(view.id, Resource::Cpu)),
                 memory: ResourceState::new(memory, last(view.id, Resource::Memory)),
             });

@@ -7,6 +7,7 @@
 
 mod layers;
 mod properties;
+mod schedule;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,7 +118,7 @@ fn each_good_file_loads_without_a_warning() {
 fn an_empty_file_means_every_default() {
     for file in ["good/empty.yaml", "good/comment.yaml"] {
         let loaded = config::load(&data(file)).unwrap();
-        assert_eq!(loaded.settings, config::Settings::default());
+        assert_eq!(loaded.settings, built_in(&loaded.settings));
     }
 }
 
@@ -319,8 +320,9 @@ fn the_annotated_examples_have_every_key_and_only_known_ones() {
 }
 
 /// The sections whose keys are free to choose, and what stands for such a key in documentation.
-const FREE: [(&str, &str); 5] = [
+const FREE: [(&str, &str); 6] = [
     ("profiles", "NAME"),
+    ("profiles.NAME.schedule", "NAME"),
     ("vms", "VMID"),
     ("notify.channels", "NAME"),
     ("notify.channels.NAME.headers", "NAME"),
@@ -375,12 +377,24 @@ fn the_annotated_example_shows_the_built_in_values() {
     let built_in = config::Settings::default();
     assert_eq!(shown.check_interval, built_in.check_interval);
     assert_eq!(shown.select.tags, built_in.select.tags);
-    assert_eq!(shown.profiles["default"], built_in.profiles["default"]);
+    let shown_without_windows = VmSettings {
+        schedule: Vec::new(),
+        ..shown.profiles["default"].clone()
+    };
+    assert_eq!(shown_without_windows, built_in.profiles["default"]);
     assert_eq!(shown.host, built_in.host);
 }
 
 #[test]
 fn the_shipped_file_says_what_is_built_in() {
     let loaded = config::load(Path::new("etc/vm-autoscale/config.yaml")).unwrap();
-    assert_eq!(loaded.settings, config::Settings::default());
+    assert_eq!(loaded.settings, built_in(&loaded.settings));
+}
+
+/// What is built in, on the node where `settings` were read.
+fn built_in(settings: &config::Settings) -> config::Settings {
+    config::Settings {
+        zone: settings.zone.clone(),
+        ..config::Settings::default()
+    }
 }

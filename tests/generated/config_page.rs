@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use vm_autoscale::config::{self, Form, known_keys};
+use vm_autoscale::domain::Moment;
 
 use crate::annotations;
 use crate::roff::{bold, escape, fill};
@@ -44,10 +45,10 @@ pub(crate) fn page() -> String {
 pub(crate) fn built_in() -> BTreeMap<String, String> {
     let empty = config::read(b"", Path::new("empty")).unwrap();
     let any = "100".parse().unwrap();
-    let vm = empty.provenance.vm(any, None).unwrap();
+    let vm = empty.provenance.vm(any, None, Moment::default()).unwrap();
     let node = empty.provenance.node().iter().cloned();
     let mut all: BTreeMap<String, String> = node.map(|e| (e.key, e.value)).collect();
-    for effective in vm {
+    for effective in vm.settings {
         let section = match effective.key.as_str() {
             "profile" => "vms.VMID",
             _ => "profiles.NAME",

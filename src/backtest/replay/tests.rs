@@ -31,6 +31,7 @@ fn replay<'a>(resource: Resource, settings: &'a Settings, own: &'a VmSettings) -
         grid: Grid::coarse(resource, max),
         settings,
         own,
+        begin: Moment::default(),
     }
 }
 
@@ -115,6 +116,7 @@ fn what_is_not_recorded_changes_nothing_and_what_follows_is_not_foreseen() {
 fn a_history_is_sized_up_to_its_own_ceilings_and_not_the_configurations() {
     let trace = Trace {
         name: "large".to_owned(),
+        begin: Moment::default(),
         max_cores: Cores::from_f64(12.5),
         max_memory: None,
         cpu: steps(&[(0, 30.0)], 600),
@@ -123,6 +125,40 @@ fn a_history_is_sized_up_to_its_own_ceilings_and_not_the_configurations() {
     let history = History::new(trace, &VmSettings::default());
     let reports = crate::backtest::run::run(&[history], &Settings::default(), |_| {});
     assert_eq!(reports[0].cpu.last().unwrap().1, 12.0);
+}
+
+#[test]
+fn windows_open_by_the_historys_own_time() {
+    use crate::config::{Days, Overrides, TimeOfDay, Window};
+    let settings = Settings::default();
+    let mut own = own(PolicyKind::Adaptive, CpuMethod::Vcpus, MemoryMethod::Off);
+    own.schedule = vec![Window {
+        name: "office".to_owned(),
+        days: Days::named("tue").unwrap(),
+        from: TimeOfDay::new(8, 0).unwrap(),
+        to: TimeOfDay::new(9, 0).unwrap(),
+        sets: Overrides {
+            cpu_min: Some(Cores::whole(4)),
+            ..Overrides::default()
+        },
+    }];
+    // 2026-11-24 is a Tuesday; the history begins half an hour before the window.
+    let begin: jiff::Timestamp = "2026-11-24T07:30:00Z".parse().unwrap();
+    let replay = Replay {
+        begin: Moment::from_millis(begin.as_millisecond()),
+        ..replay(Resource::Cpu, &settings, &own)
+    };
+    let course = replay.course(&steps(&[(0, 0.5)], 3 * 3600));
+    let held = |minute: i64| {
+        let before = course.iter().rfind(|(at, _)| *at <= minute * 60_000);
+        before.unwrap().1
+    };
+    assert_eq!(
+        [held(29), held(31), held(89)],
+        [1.0, 4.0, 4.0],
+        "{course:?}"
+    );
+    assert_eq!(held(110), 1.0, "{course:?}");
 }
 
 /// Pieces of 1 s to 15 min, mostly around one level with bursts, as loads of computers are.
@@ -167,6 +203,7 @@ proptest! {
         let history = |(load, name): (&Vec<(i64, f64)>, i32)| {
             let trace = Trace {
                 name: name.to_string(),
+                begin: Moment::default(),
                 max_cores: Cores::whole(8),
                 max_memory: Some(Mib::gib(8)),
                 cpu: demand(load, 8.0),
@@ -203,6 +240,7 @@ proptest! {
         let methods = (CpuMethod::Vcpus, MemoryMethod::Dimm);
         let trace = Trace {
             name: String::new(),
+            begin: Moment::default(),
             max_cores: Cores::from_f64(cores),
             max_memory: Some(Mib::from_f64(mib)),
             cpu: demand(&shares, cores),

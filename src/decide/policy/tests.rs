@@ -5,10 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::Percent;
 
-const RULE: ResourceSettings = ResourceSettings {
-    high: Percent::whole(80),
-    low: Percent::whole(20),
-};
+const RULE: ResourceSettings = ResourceSettings::new(Percent::whole(80), Percent::whole(20));
 const KINDS: [PolicyKind; 2] = [PolicyKind::Adaptive, PolicyKind::Threshold];
 const TICK: Duration = Duration::from_secs(5);
 

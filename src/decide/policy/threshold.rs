@@ -1,7 +1,8 @@
 //! The classic rule: more when usage passes `high`, less when it falls below `low`, in steps of one core or 512 MiB.
 //!
-//! In tiers: the further past the threshold, the more steps at a time. And with a stabilisation window, as
-//! Kubernetes calls it: of all sizes that were right in the last minutes, a shrink goes to the largest.
+//! In tiers: the further past the threshold, the more steps at a time. With a tolerance and stabilisation windows, as
+//! Kubernetes calls them: of all sizes that were right in its window, a shrink goes to the largest, a growth to the
+//! smallest.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,16 +21,23 @@ const MEMORY_STEP_MIB: f64 = 512.0;
 const TIERS_UP: [(f64, f64); 3] = [(0.9, 4.0), (0.5, 2.0), (0.0, 1.0)];
 /// Steps down, by how much of the way from the threshold to no usage at all is gone.
 const TIERS_DOWN: [(f64, f64); 2] = [(0.75, 2.0), (0.0, 1.0)];
-/// A shrink regards the sizes that were right in this time; it is HPA's default for scaling down.
-const WINDOW: Duration = Duration::from_secs(300);
-/// The window is kept in parts of this length, so that its size does not depend on how often it is fed.
+/// The windows are kept in parts of this length or of a thirtieth of the longer one, so that what is stored stays small
+/// and does not depend on how often it is fed.
 const PART: Duration = Duration::from_secs(10);
 
 /// The sizes that were right lately.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
-    /// Begin and largest size of each part of the window, oldest first.
-    parts: VecDeque<(Moment, f64)>,
+    /// The parts of the window, oldest first.
+    parts: VecDeque<Part>,
+}
+
+/// The sizes that were right in a part of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Part {
+    start: Moment,
+    least: f64,
+    most: f64,
 }
 
 impl Policy for Threshold {
@@ -38,14 +46,15 @@ impl Policy for Threshold {
         let share = usage / seen.allocation.max(f64::EPSILON);
         let (high, low) = (seen.settings.high, seen.settings.low);
         let shown = Percent::from_fraction(share);
-        let (right, reason) = if share > high.fraction() || seen.short {
+        let tolerance = seen.settings.steady.tolerance.fraction();
+        let (right, reason) = if share > high.fraction() * (1.0 + tolerance) || seen.short {
             let reason = Reason::AboveThreshold { usage: shown, high };
             let gone = (share - high.fraction()) / (1.0 - high.fraction()).max(f64::EPSILON);
             (
                 seen.allocation + step(seen.resource) * steps(&TIERS_UP, gone),
                 reason,
             )
-        } else if share < low.fraction() {
+        } else if share < low.fraction() * (1.0 - tolerance) {
             let reason = Reason::BelowThreshold { usage: shown, low };
             let gone = 1.0 - share / low.fraction();
             (
@@ -56,10 +65,13 @@ impl Policy for Threshold {
             (seen.allocation, Reason::Fits)
         };
         let right = right.clamp(seen.min.min(seen.max), seen.max);
-        let amount = self
-            .largest(seen.now, right)
-            .min(seen.allocation)
-            .max(right);
+        let (least, most) = self.take_in(seen, right);
+        let amount = match right > seen.allocation {
+            // Who is short waits for nothing.
+            true if seen.short => right,
+            true => least.max(seen.allocation),
+            false => most.min(seen.allocation),
+        };
         Want {
             amount,
             need: usage,
@@ -74,19 +86,39 @@ impl Policy for Threshold {
 }
 
 impl Threshold {
-    /// Takes in the size that is right now, and returns the largest one of the window.
-    fn largest(&mut self, now: Moment, right: f64) -> f64 {
+    /// Takes in the size that is right now. Returns the least one of the window for growing, and the largest one of the
+    /// window for shrinking.
+    fn take_in(&mut self, seen: &Observation<'_>, right: f64) -> (f64, f64) {
+        let (now, steady) = (seen.now, &seen.settings.steady);
+        let longest = steady.up.max(steady.down);
         // Parts from the future were written by a clock that has been set back.
         self.parts
-            .retain(|(start, _)| *start <= now && now.since(*start) <= WINDOW);
+            .retain(|part| part.start <= now && now.since(part.start) <= longest);
         match self.parts.back_mut() {
-            Some((start, largest)) if now.since(*start) < PART => *largest = largest.max(right),
-            _ => self.parts.push_back((now, right)),
+            Some(part) if now.since(part.start) < PART.max(longest / 30) => {
+                part.least = part.least.min(right);
+                part.most = part.most.max(right);
+            }
+            _ => self.parts.push_back(Part {
+                start: now,
+                least: right,
+                most: right,
+            }),
         }
-        self.parts
-            .iter()
-            .map(|(_, largest)| *largest)
-            .fold(right, f64::max)
+        let within = |span: Duration| {
+            let parts = self.parts.iter();
+            parts.filter(move |part| now.since(part.start) <= span)
+        };
+        // A window without length regards this moment alone.
+        let least = match steady.up {
+            Duration::ZERO => right,
+            up => within(up).fold(right, |least, part| least.min(part.least)),
+        };
+        let most = match steady.down {
+            Duration::ZERO => right,
+            down => within(down).fold(right, |most, part| most.max(part.most)),
+        };
+        (least, most)
     }
 }
 
@@ -108,15 +140,22 @@ fn steps(tiers: &[(f64, f64)], gone: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ResourceSettings;
+    use crate::config::{ResourceSettings, Steady};
     use crate::decide::policy::Sample;
 
-    const RULE: ResourceSettings = ResourceSettings {
-        high: Percent::whole(80),
-        low: Percent::whole(20),
-    };
+    const RULE: ResourceSettings = ResourceSettings::new(Percent::whole(80), Percent::whole(20));
 
     fn ask(policy: &mut Threshold, second: i64, usage: f64, allocation: f64) -> f64 {
+        ask_with(policy, &RULE, second, usage, allocation)
+    }
+
+    fn ask_with(
+        policy: &mut Threshold,
+        settings: &ResourceSettings,
+        second: i64,
+        usage: f64,
+        allocation: f64,
+    ) -> f64 {
         let now = Moment::from_millis(second * 1000);
         let usage = [Sample {
             at: now,
@@ -132,7 +171,7 @@ mod tests {
             min: 1.0,
             max: 16.0,
             grain: 1.0,
-            settings: &RULE,
+            settings,
         };
         policy.want(&seen).amount
     }
@@ -172,5 +211,59 @@ mod tests {
         (10..=400).step_by(5).for_each(|second| {
             assert!(ask(&mut policy, second, 0.0, 1.0) >= 1.0);
         });
+    }
+
+    fn steady(tolerance: u32, up: u64, down: u64) -> ResourceSettings {
+        ResourceSettings {
+            steady: Steady {
+                tolerance: Percent::whole(tolerance),
+                up: Duration::from_secs(up),
+                down: Duration::from_secs(down),
+            },
+            ..RULE
+        }
+    }
+
+    #[test]
+    fn usage_within_the_tolerance_of_a_threshold_moves_nothing() {
+        // Of 10 cores: 80 % and 20 % are the thresholds, 88 % and 18 % the ends of what is tolerated.
+        for (usage, expected) in [
+            (8.1, 10.0),
+            (8.7, 10.0),
+            (8.9, 11.0),
+            (1.9, 10.0),
+            (1.7, 9.0),
+        ] {
+            let mut policy = Threshold::default();
+            let wants = ask_with(&mut policy, &steady(10, 0, 0), 5, usage, 10.0);
+            assert_eq!(wants, expected, "{usage} of 10 cores");
+        }
+    }
+
+    #[test]
+    fn a_growth_waits_until_more_was_right_for_its_whole_window() {
+        // Seconds, usage of 4 cores, what is wanted.
+        let table = [
+            (0, 2.0, 4.0),
+            (30, 3.3, 4.0),
+            (60, 3.3, 4.0),
+            (70, 3.3, 5.0),
+            (80, 2.0, 4.0),
+            (90, 3.3, 4.0),
+        ];
+        let (settings, mut policy) = (steady(0, 60, 300), Threshold::default());
+        for (second, usage, expected) in table {
+            let wants = ask_with(&mut policy, &settings, second, usage, 4.0);
+            assert_eq!(wants, expected, "at {second} s");
+        }
+    }
+
+    #[test]
+    fn without_windows_both_ways_are_taken_at_once() {
+        let (settings, mut policy) = (steady(0, 0, 0), Threshold::default());
+        for (second, usage, expected) in [(0, 3.3, 5.0), (5, 0.7, 3.0), (10, 3.3, 5.0)] {
+            let wants = ask_with(&mut policy, &settings, second, usage, 4.0);
+            assert_eq!(wants, expected, "at {second} s");
+        }
     }
 }

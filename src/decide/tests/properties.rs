@@ -1,9 +1,100 @@
-//! What holds for every node and every load.
+//! What must hold for every node and every load.
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::domain::VmId;
+
+prop_compose! {
+    fn any_vm(id: u32)(
+        vcpus in 1u32..=16, ceiling in 1u32..=16, used in prop::option::of(0.0..20.0f64), hotplug: bool,
+        limit in prop::option::of(1u32..160), actual in 256u64..40_000, configured in 256u64..40_000,
+        need in prop::option::of(0u64..50_000), pressure: bool, cache: bool, resident in 0u64..40_000,
+        odd in 0u8..12,
+    ) -> VmView {
+        let mut vm = vm(id);
+        vm.cpu.ceiling = ceiling.max(vcpus);
+        vm.cpu.vcpus = Reading::known(vcpus, NOW, Source::Qemu);
+        if !hotplug {
+            vm.can.vcpus = Capability::no("it was started without CPU hotplug");
+        }
+        vm.cpu.limit = Reading::known(limit.map(|tenths| Cores::milli(tenths * 100)), NOW, Source::Cgroup);
+        vm.cpu.usage = used.map_or(Reading::unknown("gone"), cpu_usage);
+        vm.memory.configured = Mib(configured);
+        vm.memory.ceiling = Reading::known(Mib(configured), NOW, Source::Qemu);
+        vm.memory.balloon.actual = Reading::known(Mib(actual.min(configured)), NOW, Source::Qemu);
+        vm.memory.resident = Reading::known(Mib(resident), NOW, Source::Cgroup);
+        vm.memory.need = need.map_or(Reading::unknown("gone"), memory_need).map(|mut n| {
+            (n.pressure, n.includes_cache) = (pressure, cache);
+            n
+        });
+        match odd {
+            0 => vm.lock = Some("backup".into()),
+            1 => vm.power = Power::Stopped,
+            2 => vm.owner = "pve2".parse().unwrap(),
+            3 => vm.cpu.vcpus = Reading::unknown("QEMU is busy"),
+            _ => {}
+        }
+        vm
+    }
+}
+
+prop_compose! {
+    fn any_node()(
+        vms in prop::collection::vec((100u32..10_000).prop_flat_map(any_vm), 1..8),
+        used in 0.0..20.0f64, available in 0u64..65_536,
+    ) -> Snapshot {
+        let mut node = node(vms);
+        node.host.cpu_used = Reading::known(Cores::from_f64(used), NOW, Source::Proc);
+        node.host.memory_available = Reading::known(Mib(available), NOW, Source::Proc);
+        node
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_plan_leaves_the_limits_or_the_budget(node in any_node(), ticks in 1usize..8) {
+        let mut story = Story::of([]);
+        story.snapshot = node;
+        for _ in 0..ticks {
+            // Longer than a cool-down; long enough in all for memory to be taken.
+            story.snapshot = later(story.snapshot.clone(), Duration::from_secs(60));
+            let before = story.snapshot.clone();
+            let plan = story.step();
+            let (mut cpu, mut memory) = (0.0, 0.0);
+            for change in &plan.changes {
+                let vm = &before.vms[&change.vm];
+                let own = &story.settings.profiles["default"];
+                match change.to {
+                    Amount::Cpu(to) => {
+                        prop_assert!(to <= own.cpu.max && to <= Cores::whole(vm.cpu.ceiling));
+                        prop_assert!(change.grows() || to >= own.cpu.min);
+                        cpu += (change.to.value() - change.from.value()).max(0.0);
+                    }
+                    Amount::Memory(to) => {
+                        // A VM above its maximum comes down in bounded steps.
+                        prop_assert!(!change.grows() || to <= own.memory.max);
+                        prop_assert!(to <= vm.memory.ceiling.get().unwrap());
+                        prop_assert!(vm.memory.need.value().is_some(), "unknown never changes anything");
+                        memory += (change.to.value() - change.from.value()).max(0.0);
+                        if !change.grows() {
+                            prop_assert!(to >= vm.memory.need.value().unwrap().need);
+                        }
+                    }
+                }
+                prop_assert!(vm.lock.is_none() && vm.power == Power::Running && vm.owner == before.node);
+            }
+            let room = 0.9 * 16.0 - before.host.cpu_used.get().unwrap().as_f64();
+            prop_assert!(cpu <= room.max(0.0) + 1e-6, "{cpu} cores granted of {room}");
+            prop_assert!(memory <= before.host.memory_available.get().unwrap().as_f64());
+            let first_grow = plan.changes.iter().position(Change::grows).unwrap_or(plan.changes.len());
+            prop_assert!(plan.changes[first_grow..].iter().all(Change::grows), "shrinks come first");
+            prop_assert_eq!(plan.verdicts.len(), 2 * before.vms.len());
+        }
+    }
+}
 
 /// The plans of some minutes, in which every change is applied at once.
 fn plans(snapshot: Snapshot, ticks: usize) -> Vec<Plan> {

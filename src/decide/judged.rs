@@ -1,0 +1,158 @@
+//! What was decided of one resource of one VM, and how the wishes of all become the plan's changes.
+
+use crate::domain::{Amount, Cores, Moment, Reading, Resource};
+use crate::observe::VmView;
+
+use super::budget::{Budget, Request};
+use super::levers::Movable;
+use super::plan::{Change, Reason, Verdict};
+
+/// One resource of one VM, judged without regard to the others.
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    /// The move to make, if any: the lever's state and where to.
+    pub(super) go: Option<(Movable, f64)>,
+    pub(super) priority: u32,
+    /// See [`Plan::stands_until`].
+    pub(super) stands_until: Moment,
+}
+
+impl Judged {
+    /// A verdict that changes nothing.
+    pub(super) fn held(vm: &VmView, resource: Resource, reason: Reason) -> Self {
+        let verdict = Verdict {
+            vm: vm.id,
+            name: vm.name.clone(),
+            resource,
+            need: need(vm, resource),
+            allocation: allocation(vm, resource),
+            lever: None,
+            min: None,
+            max: None,
+            wanted: None,
+            target: None,
+            recommended: None,
+            reason,
+            windows: Vec::new(),
+        };
+        Self {
+            verdict,
+            go: None,
+            priority: 0,
+            stands_until: FOR_EVER,
+        }
+    }
+
+    /// How much more the VM is to get; negative for a shrink.
+    pub(super) fn extra(&self) -> f64 {
+        self.go
+            .as_ref()
+            .map_or(0.0, |(movable, to)| to - movable.allocation)
+    }
+}
+
+/// For what no passing of time changes.
+const FOR_EVER: Moment = Moment::from_millis(i64::MAX);
+
+/// Until when all judgements stay the same by themselves.
+pub(super) fn stands_until(judged: &[Judged]) -> Moment {
+    let ends = judged.iter().map(|j| match j.verdict.reason {
+        Reason::CoolingDown { until }
+        | Reason::EnoughChanges { until, .. }
+        | Reason::Booting { until }
+        | Reason::Resting { until, .. } => j.stands_until.min(until),
+        _ => j.stands_until,
+    });
+    ends.min().unwrap_or(FOR_EVER)
+}
+
+/// Grants grows from the node's room, the highest priority first, fairly within one.
+pub(super) fn share_out(judged: &mut [Judged], mut budget: Budget) {
+    let mut priorities: Vec<u32> = judged.iter().map(|j| j.priority).collect();
+    priorities.sort_unstable_by(|a, b| b.cmp(a));
+    priorities.dedup();
+    for (priority, resource) in priorities
+        .iter()
+        .flat_map(|p| Resource::ALL.map(|r| (*p, r)))
+    {
+        let mut served: Vec<&mut Judged> = judged
+            .iter_mut()
+            .filter(|j| j.priority == priority && j.verdict.resource == resource && j.extra() > 0.0)
+            .collect();
+        let requests: Vec<Request> = served
+            .iter()
+            .filter_map(|j| {
+                j.go.as_ref().map(|(movable, _)| Request {
+                    extra: j.extra(),
+                    grain: movable.grain(),
+                })
+            })
+            .collect();
+        for (judged, granted) in served.iter_mut().zip(budget.share(resource, &requests)) {
+            match (granted, &mut judged.go) {
+                (Ok(granted), Some((movable, to))) => *to = movable.granted(granted),
+                (Err(reason), _) => {
+                    judged.go = None;
+                    judged.verdict.reason = reason;
+                }
+                (Ok(_), None) => {}
+            }
+        }
+    }
+    for judged in judged.iter_mut() {
+        judged.verdict.target = judged
+            .go
+            .as_ref()
+            .map(|(_, to)| judged.verdict.resource.amount(*to));
+    }
+}
+
+/// The changes, shrinks first, then grows by priority.
+pub(super) fn changes(judged: &[Judged]) -> Vec<Change> {
+    let mut moving: Vec<&Judged> = judged.iter().filter(|j| j.go.is_some()).collect();
+    moving.sort_by_key(|j| (j.extra() > 0.0, std::cmp::Reverse(j.priority)));
+    let change = |j: &Judged| {
+        let (movable, to) = j.go.as_ref()?;
+        let resource = j.verdict.resource;
+        Some(Change {
+            vm: j.verdict.vm,
+            name: j.verdict.name.clone(),
+            lever: movable.lever,
+            from: resource.amount(movable.stands),
+            to: resource.amount(movable.position(*to)),
+            reason: j.verdict.reason.clone(),
+        })
+    };
+    moving.into_iter().filter_map(change).collect()
+}
+
+/// What the VM needs now, for the verdict.
+fn need(vm: &VmView, resource: Resource) -> Reading<Amount> {
+    match resource {
+        Resource::Cpu => vm.cpu.usage.as_ref().map(|usage| Amount::Cpu(usage.mean)),
+        Resource::Memory => vm
+            .memory
+            .need
+            .as_ref()
+            .map(|need| Amount::Memory(need.need)),
+    }
+}
+
+/// What the VM has now, for the verdict.
+fn allocation(vm: &VmView, resource: Resource) -> Reading<Amount> {
+    match resource {
+        Resource::Cpu => {
+            let limit = vm.cpu.limit.get().flatten();
+            let cores =
+                |vcpus| limit.map_or(Cores::whole(vcpus), |limit| limit.min(Cores::whole(vcpus)));
+            vm.cpu
+                .vcpus
+                .as_ref()
+                .map(|vcpus| Amount::Cpu(cores(*vcpus)))
+        }
+        Resource::Memory if vm.memory.balloon.device => {
+            vm.memory.balloon.actual.clone().map(Amount::Memory)
+        }
+        Resource::Memory => vm.memory.ceiling.clone().map(Amount::Memory),
+    }
+}

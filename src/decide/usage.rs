@@ -1,0 +1,83 @@
+//! What a VM uses, as a policy is told of it: the samples of a tick, whether the guest is short, the least it must have.
+
+use std::time::Duration;
+
+use crate::domain::{Cores, Lever, Moment, Resource};
+use crate::observe::VmView;
+
+use super::gates;
+use super::levers::Movable;
+use super::plan::Reason;
+use super::policy::Sample;
+
+/// What was measured of one resource since the previous tick.
+pub(super) struct Usage {
+    pub(super) samples: Vec<Sample>,
+    /// The guest shows that it wants more than it has.
+    pub(super) short: bool,
+    /// The least that the VM must be given, whatever the policy says.
+    pub(super) least: f64,
+}
+
+/// What was measured since the previous tick. An error says what is not known.
+pub(super) fn of(
+    vm: &VmView,
+    resource: Resource,
+    now: Moment,
+    oldest: Duration,
+) -> Result<Usage, String> {
+    match resource {
+        Resource::Cpu => {
+            let usage = gates::fresh(&vm.cpu.usage, now, oldest)?;
+            let count = usage.seconds.len() as u32;
+            let at = |i: usize| now - usage.each * (count - 1 - i as u32);
+            let sample = |(i, value): (usize, &Cores)| Sample {
+                at: at(i),
+                span: usage.each,
+                value: value.as_f64(),
+            };
+            Ok(Usage {
+                samples: usage.seconds.iter().enumerate().map(sample).collect(),
+                // Held back in every tenth period or more: the quota, not the guest, decides what is used.
+                short: usage.throttled.is_some_and(|share| share.fraction() >= 0.1),
+                least: 0.0,
+            })
+        }
+        Resource::Memory => {
+            let need = gates::fresh(&vm.memory.need, now, oldest)?;
+            if need.includes_cache {
+                return Err(
+                    "the guest does not tell how much of its memory is page cache".to_owned(),
+                );
+            }
+            let sample = Sample {
+                at: now,
+                span: Duration::ZERO,
+                value: need.need.as_f64(),
+            };
+            Ok(Usage {
+                samples: vec![sample],
+                short: gates::is_short(&need),
+                least: (need.need + gates::memory_margin(need.need)).as_f64(),
+            })
+        }
+    }
+}
+
+/// A vCPU that is busier than this is used up.
+const BUSY: f64 = 0.9;
+
+/// Says that one thread of the guest uses up a vCPU while others have room: more of them do not help it.
+pub(super) fn one_busy_thread(vm: &VmView, movable: &Movable) -> Option<Reason> {
+    let usage = vm
+        .cpu
+        .usage
+        .value()
+        .filter(|_| movable.lever == Lever::Vcpus)?;
+    let busiest = usage
+        .busiest_vcpu
+        .filter(|busiest| busiest.fraction() >= BUSY)?;
+    let others_have_room =
+        usage.mean.as_f64() < BUSY * movable.allocation && movable.allocation >= 2.0;
+    others_have_room.then_some(Reason::OneThread { busiest })
+}
