@@ -20,9 +20,8 @@ const BALLOON_SHRINK_SHARE: f64 = 0.25;
 const BALLOON_SHRINK_LEAST_MIB: f64 = 512.0;
 /// A guest needs this share of a new module for its page structures before it can use the rest: 64 bytes a page of 4 KiB.
 const PAGE_STRUCTURES: f64 = 0.016;
-/// So many modules are unplugged in one call. PVE takes the highest first, 3 s each, writes down each one that is gone, and
-/// stops at the first that the guest refuses, after 21 s (`Memory.pm: qemu_memory_hotplug`; two in one call took 7 s in
-/// 04-memory-3072-to-2048.txt). It holds the VM's lock meanwhile, so the number is bounded.
+/// So many modules are unplugged in one call: PVE holds the VM's lock meanwhile. It takes the highest first, 3 s each,
+/// writes down each that is gone, and stops at the first that the guest refuses (`Memory.pm: qemu_memory_hotplug`).
 const MODULES_AT_A_TIME: usize = 16;
 /// A guest that boots is still finding its own memory, and services still take theirs.
 const BOOT: Duration = Duration::from_secs(120);
@@ -127,17 +126,9 @@ impl Movable {
 
     /// The size of so many steps downwards from the present allocation.
     fn steps_down(&self, count: usize) -> f64 {
-        match &self.stops {
-            Stops::Every(grain) => grain * count as f64,
-            Stops::At(stops) => {
-                let below = stops
-                    .iter()
-                    .rev()
-                    .filter(|stop| **stop <= self.allocation - 1.0);
-                let last = below.take(count).last();
-                last.map_or(f64::INFINITY, |last| self.allocation - last)
-            }
-        }
+        let mut to = self.allocation;
+        (0..count).for_each(|_| to = self.stops.down(to - 1.0).min(to));
+        self.allocation - to
     }
 
     /// The allocation after a growth of `extra`, in whole steps; the present one if that is not a step.

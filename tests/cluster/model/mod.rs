@@ -15,13 +15,15 @@
 //! anew and the VM's size is read from QEMU.
 
 mod agent;
+mod events;
 mod shared;
 mod state;
 
 use stateright::{Checker, HasDiscoveries, Model};
 use vm_autoscale::domain::Moment;
 
-use state::{Budget, Ownership};
+use events::Budget;
+use state::Ownership;
 
 /// The third has no agent and no VM: it is there for the quorum.
 const NODES: usize = 3;
@@ -100,7 +102,7 @@ const CRASH: Story = Story {
         crashes: 1,
         ..Budget::of(1)
     },
-    at_most: Some(60_000),
+    at_most: Some(40_000),
 };
 const LATE_WRITE: Story = Story {
     budget: Budget {
@@ -108,7 +110,7 @@ const LATE_WRITE: Story = Story {
         late: 1,
         ..Budget::of(1)
     },
-    at_most: Some(60_000),
+    at_most: Some(40_000),
 };
 
 /// Walks through a story; no rule may be broken. Returns whether both agents have changed the VM anywhere in it.
