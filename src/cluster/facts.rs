@@ -18,10 +18,6 @@ use super::files::{FilesError, SharedFiles, facts_path};
 /// The version of the file's form.
 const FACTS_VERSION: u32 = 1;
 
-/// What was learned may take this much room, in bytes: every write goes to every node's memory and disk. The policies
-/// keep far less; a larger state is left behind, and learned anew by the next owner.
-const LEARNED_MAX: usize = 48 * 1024;
-
 /// The facts could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FactsError {
@@ -246,20 +242,11 @@ impl VmFacts {
         };
         self.changes.insert(change.lever.resource(), last);
         self.written = done.at;
-        self.learned = learned.and_then(bounded);
+        self.learned = learned.and_then(VmMemory::packed);
     }
 
     /// What the last owner's decisions remembered; `None` where that is nothing, or in a form that is not understood.
     pub fn learned(&self) -> Option<VmMemory> {
-        serde_json::from_value(self.learned.clone()?).ok()
+        VmMemory::unpacked(self.learned.clone()?)
     }
-}
-
-/// `learned` as it is written, unless it is too large.
-fn bounded(learned: &VmMemory) -> Option<serde_json::Value> {
-    let value = serde_json::to_value(learned).ok()?;
-    if value.to_string().len() <= LEARNED_MAX {
-        return Some(value);
-    }
-    serde_json::to_value(learned.without_policies()).ok()
 }

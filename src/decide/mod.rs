@@ -14,9 +14,11 @@ pub mod policy;
 mod range;
 #[cfg(test)]
 mod tests;
+mod travel;
 mod usage;
 
 pub use engine::plan;
 pub use gates::{is_tight, memory_margin};
 pub use memory::{MEMORY_VERSION, Memory, VmMemory};
 pub use plan::{ByHand, Change, OpenWindow, Plan, Reason, Verdict};
+pub use travel::LEARNED_MAX;

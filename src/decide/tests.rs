@@ -5,6 +5,7 @@ mod levers;
 mod properties;
 mod room;
 mod schedule;
+mod travel;
 
 use std::time::Duration;
 
