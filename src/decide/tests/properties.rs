@@ -71,6 +71,7 @@ proptest! {
                     Amount::Cpu(to) => {
                         prop_assert!(to <= own.cpu.max && to <= Cores::whole(vm.cpu.ceiling));
                         prop_assert!(change.grows() || to >= own.cpu.min);
+                        prop_assert!(vm.cpu.usage.value().is_some(), "unknown never changes anything");
                         cpu += (change.to.value() - change.from.value()).max(0.0);
                     }
                     Amount::Memory(to) => {
