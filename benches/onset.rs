@@ -58,7 +58,8 @@ const ONSETS: [Onset; 2] = [
     Onset {
         name: "a program takes 100 MB/s",
         resource: Resource::Memory,
-        config: "    memory: {min: 512MiB}\n    cooldown: {down: 2s}\n",
+        // It begins small: the policy adaptive would watch it for minutes before it takes anything.
+        config: "    memory: {min: 512MiB, low: 70%, high: 90%}\n    cooldown: {down: 2s}\n    policy: threshold\n    threshold: {stabilization: {down: 0s}}\n",
         vm: || {
             Vm::new(101)
                 .without("hotplug")

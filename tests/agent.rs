@@ -128,7 +128,10 @@ fn memory_that_nobody_needs_goes_back_in_steps() {
         .balloon(12288)
         .set("shares", 0)
         .uses_memory(1200.0)]);
-    node.write_config(QUICK);
+    // The policy adaptive watches memory for minutes first.
+    node.write_config(&format!(
+        "{QUICK}    policy: threshold\n    threshold: {{stabilization: {{down: 0s}}}}\n    memory: {{min: 1GiB, low: 60%}}\n"
+    ));
     let daemon = node.daemon();
     eventually("what is free goes back", || node.vm(101).balloon_mib < 3000);
     let log = log_of(&node, daemon);

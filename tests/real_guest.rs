@@ -27,11 +27,17 @@ fn eventually(what: &str, is_so: impl FnMut() -> bool) {
 /// more vCPU threads have been started in its life than it may have at a time.
 const CORES: u32 = 16;
 
-fn config(more: &str) -> String {
-    format!(
-        "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {{up: 1s, down: 3s}}\n    memory: {{min: 512MiB}}\n{more}"
-    )
-}
+/// The policy that gives back at once, where the other one would first watch for minutes. Low thresholds for CPU: on a busy
+/// machine an emulated guest gets few of the cycles that it wants, and idles at a tenth.
+const CONFIG: &str = "check_interval: 1s
+profiles:
+  default:
+    cooldown: {up: 1s, down: 3s}
+    policy: threshold
+    threshold: {stabilization: {down: 5s}}
+    cpu: {max: 4, high: 50%, low: 25%}
+    memory: {min: 512MiB, high: 90%, low: 70%}
+";
 
 /// A running node with one real VM that has booted, and its serial line.
 fn booted(vm: Vm) -> (Node, Serial) {
@@ -74,10 +80,7 @@ fn vcpus_come_and_go_in_the_guests_own_proc() {
             .balloon(1024)
             .real(&turn),
     );
-    // Low thresholds: on a busy machine an emulated guest gets few of the cycles that it wants, and idles at a tenth.
-    node.write_config(&config(
-        "    policy: threshold\n    cpu: {max: 4, high: 50%, low: 25%}\n",
-    ));
+    node.write_config(CONFIG);
     let daemon = node.daemon();
     assert_eq!(guest.cpus(), 1);
     guest.run("for i in 1 2 3 4; do burn & done");
@@ -103,9 +106,7 @@ fn vcpus_that_a_real_guest_ignores_are_found_out() {
             .real(&turn),
     );
     guest.run("touch /tmp/ignore-vcpus");
-    node.write_config(&config(
-        "    policy: threshold\n    cpu: {max: 4, high: 50%, low: 25%}\n",
-    ));
+    node.write_config(CONFIG);
     let daemon = node.daemon();
     guest.run("burn &");
     eventually("the change is partial", || {
@@ -124,7 +125,7 @@ fn memory_grows_by_modules_in_the_guests_own_proc() {
         return;
     };
     let (node, mut guest) = booted(Vm::new(101).memory(1024).balloon(1024).real(&turn));
-    node.write_config(&config(""));
+    node.write_config(CONFIG);
     let before = guest.meminfo("MemTotal");
     let daemon = node.daemon();
     guest.run("hog 1200 40 > /tmp/hog &");
@@ -149,7 +150,7 @@ fn the_balloon_shrinks_and_grows_and_a_hog_at_100_mb_a_second_is_never_killed() 
         .memory(3072)
         .without("balloon");
     let (node, mut guest) = booted(vm.real(&turn));
-    node.write_config(&config(""));
+    node.write_config(CONFIG);
     let full = guest.meminfo("MemTotal");
     let daemon = node.daemon();
     eventually("the balloon takes what is idle", || actual(&node) < 1200);
@@ -177,7 +178,7 @@ fn page_cache_is_no_need_but_a_full_tmpfs_is_and_is_never_squeezed() {
         .memory(2048)
         .without("balloon");
     let (node, mut guest) = booted(vm.real(&turn));
-    node.write_config(&config(""));
+    node.write_config(CONFIG);
     let daemon = node.daemon();
     eventually("the balloon takes what is idle", || actual(&node) < 1100);
     let before = actual(&node);
@@ -217,7 +218,7 @@ fn statistics_are_read_while_other_clients_use_the_monitor() {
         return;
     };
     let (node, _guest) = booted(Vm::new(101).memory(1024).balloon(1024).real(&turn));
-    node.write_config(&config(""));
+    node.write_config(CONFIG);
     let daemon = node.daemon();
     eventually("the need is known", || need(&daemon).is_some());
     for round in 0..60 {

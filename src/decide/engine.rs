@@ -170,9 +170,7 @@ impl Tick<'_> {
                 need: resource.amount(want.need),
             };
         }
-        // What uses all it has is in distress as well.
-        let saturated = matches!(want.reason, Reason::Saturated { .. });
-        Ok((want, short || saturated))
+        Ok((want, short))
     }
 
     fn open_windows(&self) -> Vec<OpenWindow> {

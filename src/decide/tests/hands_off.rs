@@ -116,12 +116,11 @@ fn readings_that_stopped_coming_count_as_unknown() {
 #[test]
 fn a_cool_down_survives_a_restart_and_a_wrong_clock() {
     let mut busy = vm(101);
-    // Not all is used: what is does not wait for a cool-down.
-    busy.cpu.vcpus = Reading::known(2, NOW, Source::Qemu);
-    busy.cpu.usage = cpu_usage(1.95);
+    busy.cpu.vcpus = Reading::known(1, NOW, Source::Qemu);
+    busy.cpu.usage = cpu_usage(1.0);
     let mut story = Story::of([busy]);
     assert_eq!(story.step().changes.len(), 1);
-    story.vm(101).cpu.vcpus = Reading::known(2, story.snapshot.at, Source::Qemu);
+    story.vm(101).cpu.vcpus = Reading::known(1, story.snapshot.at, Source::Qemu);
     let stored = serde_json::to_string(&story.memory).unwrap();
     story.memory = serde_json::from_str(&stored).unwrap();
     assert!(matches!(

@@ -182,6 +182,8 @@ impl Cpu {
         let all = seen.usage.iter().all(|sample| used_up(seen, sample.value));
         let before = self.used_up;
         self.used_up = match before {
+            // Part of it was measured before the last growth, and says nothing of what is held now.
+            Some((held, looks)) if !all && held < seen.allocation => Some((seen.allocation, looks)),
             _ if !all => None,
             Some((held, looks)) if held <= seen.allocation => {
                 Some((seen.allocation, (looks + 1).min(MOST_TIMES)))
