@@ -33,7 +33,7 @@ fn code(daemon: &Daemon, vm: u32, resource: &str) -> String {
 }
 
 #[test]
-fn a_saturated_vm_gets_eight_cores_in_two_changes() {
+fn a_saturated_vm_gets_eight_cores_in_three_changes() {
     let node = Node::with([Vm::new(101).cores(8).vcpus(1).cpu(8.0)]);
     node.write_config(QUICK);
     let daemon = node.daemon();
@@ -46,7 +46,7 @@ fn a_saturated_vm_gets_eight_cores_in_two_changes() {
         .lines()
         .filter(|l| l.contains("vCPUs") && l.contains("applied"))
         .collect();
-    assert!((1..=2).contains(&grows.len()), "{log}");
+    assert!((1..=3).contains(&grows.len()), "{log}");
     assert!(node.conf(101).contains("vcpus: 8"));
 }
 
@@ -98,6 +98,8 @@ fn memory_that_nobody_needs_goes_back_in_steps() {
         .uses_memory(1200.0)]);
     node.write_config(QUICK);
     let daemon = node.daemon();
+    // It is watched for three minutes before anything is taken.
+    std::thread::sleep(std::time::Duration::from_secs(170));
     eventually("what is free goes back", || node.vm(101).balloon_mib < 3000);
     let log = log_of(&node, daemon);
     assert!(

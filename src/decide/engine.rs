@@ -214,8 +214,9 @@ impl Tick<'_> {
                 need: resource.amount(want.need),
             };
         }
-        // What uses all it has is in distress as well.
-        let saturated = matches!(want.reason, Reason::Saturated { .. });
+        // What uses all it has is in distress as well; a longer cool-down than the usual is meant, and holds.
+        let saturated = matches!(want.reason, Reason::Saturated { .. })
+            && self.own.cooldown.up <= Duration::from_secs(10);
         Ok((want, short || saturated))
     }
 
