@@ -67,8 +67,7 @@ fn short(reason: &Reason, now: Moment) -> (Tone, String) {
         | Reason::AboveThreshold { .. }
         | Reason::CalmedDown { .. }
         | Reason::BelowThreshold { .. }
-        | Reason::OutsideLimits { .. }
-        | Reason::Expected { .. } => (Tone::Acts, "just changed"),
+        | Reason::OutsideLimits { .. } => (Tone::Acts, "just changed"),
         Reason::Fits => (Tone::Calm, "fits"),
         Reason::AtMax { .. } => (Tone::Waits, "at maximum"),
         Reason::AtMin { .. } => (Tone::Calm, "at minimum"),
@@ -146,7 +145,6 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
         | Reason::CalmedDown { .. }
         | Reason::BelowThreshold { .. }
         | Reason::OutsideLimits { .. }
-        | Reason::Expected { .. }
         | Reason::Fits => "the policy asks for a whole step more or less than it has",
         Reason::AtMax { .. } => {
             return format!(

@@ -244,7 +244,7 @@ impl Default for Settings {
     fn default() -> Self {
         let profile = VmSettings::default();
         Self {
-            check_interval: Duration::from_secs(5),
+            check_interval: Duration::from_secs(3),
             zone: Zone::default(),
             select: Select {
                 tags: vec!["autoscale".to_owned()],
@@ -284,7 +284,7 @@ impl Default for VmSettings {
                 rule: ResourceSettings::new(Percent::whole(85), Percent::whole(25)),
             },
             cooldown: Cooldown {
-                up: Duration::from_secs(10),
+                up: Duration::from_secs(3),
                 down: Duration::from_secs(60),
             },
             changes: Caps::default(),

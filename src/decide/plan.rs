@@ -152,11 +152,6 @@ pub enum Reason {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window: Option<String>,
     },
-    /// A rise is expected from earlier days.
-    Expected {
-        /// The need that is expected.
-        need: Amount,
-    },
 
     // Nothing to change.
     /// The allocation fits the need.
@@ -315,7 +310,6 @@ impl fmt::Display for Reason {
                     None => Ok(()),
                 }
             }
-            Self::Expected { need } => write!(f, "expects to need {need} soon"),
             Self::Fits => f.write_str("fits"),
             Self::AtMax { max } => write!(f, "wants more than its maximum of {max}"),
             Self::AtMin { min } => write!(f, "at its minimum of {min}"),

@@ -60,7 +60,10 @@ fn ways() -> Vec<(Resource, VmSettings)> {
 
 #[test]
 fn a_change_takes_effect_one_tick_after_it_was_decided() {
-    let settings = Settings::default();
+    let settings = Settings {
+        check_interval: Duration::from_secs(5),
+        ..Settings::default()
+    };
     let own = own(PolicyKind::Adaptive, CpuMethod::Vcpus, MemoryMethod::Off);
     let demand = steps(&[(0, 1.5), (600, 8.0)], 600);
     let course = replay(Resource::Cpu, &settings, &own).course(&demand);

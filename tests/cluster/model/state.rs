@@ -326,33 +326,28 @@ impl Model for Ownership {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
-            Property::always(
-                "no two agents change a VM within its cool-down",
-                |_, s: &State| s.broken != Some(Broken::TwoAgents),
-            ),
-            Property::always("nothing is changed without quorum", |_, s: &State| {
+            Property::always(Broken::TwoAgents.rule(), |_, s: &State| {
+                s.broken != Some(Broken::TwoAgents)
+            }),
+            Property::always(Broken::WithoutQuorum.rule(), |_, s: &State| {
                 s.broken != Some(Broken::WithoutQuorum)
             }),
-            Property::always("nothing is changed under a lock", |_, s: &State| {
+            Property::always(Broken::UnderLock.rule(), |_, s: &State| {
                 s.broken != Some(Broken::UnderLock)
             }),
-            Property::always("nothing is changed from another node", |_, s: &State| {
+            Property::always(Broken::WrongNode.rule(), |_, s: &State| {
                 s.broken != Some(Broken::WrongNode)
             }),
-            Property::always("what is to be put back is kept", |_, s: &State| {
+            Property::always(Broken::Baseline.rule(), |_, s: &State| {
                 s.broken != Some(Broken::Baseline)
             }),
-            Property::always(
-                "no change that was written down is forgotten",
-                |_, s: &State| s.broken != Some(Broken::Forgotten),
-            ),
+            Property::always(Broken::Forgotten.rule(), |_, s: &State| {
+                s.broken != Some(Broken::Forgotten)
+            }),
         ];
         if self.mutation == Mutation::None {
             // Not for lack of anything happening.
-            properties.push(Property::sometimes(
-                "both agents change the VM",
-                |_, s: &State| s.both,
-            ));
+            properties.push(Property::sometimes(BOTH, |_, s: &State| s.both));
         }
         properties
     }

@@ -22,7 +22,7 @@ use super::{LONGEST_LOOK, SATURATED, Verdict, later, within};
 /// factors within a tick.
 const UNKNOWN_NEED: f64 = 1.5;
 /// A guest in distress that does not use all it has gets this much at a time.
-const DISTRESS: f64 = 1.25;
+const DISTRESS: f64 = 1.5;
 /// So long a guest is watched before anything is taken from it for the first time, or again after nobody looked.
 const WATCHED: Duration = Duration::from_secs(180);
 /// Nobody looked for so long: what was seen before tells nothing of the present.
