@@ -295,7 +295,11 @@ impl Memory {
 fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
     match lever {
         Lever::Vcpus => vm.cpu.vcpus.get().map(Amount::vcpus),
-        Lever::Cpulimit => vm.cpu.limit.get().flatten().map(Amount::Cpu),
+        // Without a limit the vCPUs are the limit: to take it away is a change as well.
+        Lever::Cpulimit => match vm.cpu.limit.get()? {
+            Some(limit) => Some(Amount::Cpu(limit)),
+            None => vm.cpu.vcpus.get().map(Amount::vcpus),
+        },
         Lever::Balloon => vm.memory.balloon.actual.get().map(Amount::Memory),
         Lever::Dimm => vm.memory.ceiling.get().map(Amount::Memory),
     }

@@ -210,6 +210,28 @@ fn what_somebody_set_by_hand_is_respected() {
 }
 
 #[test]
+fn a_limit_that_somebody_took_away_is_not_set_again_at_once() {
+    let mut calm = vm(101);
+    calm.can.vcpus = Capability::no("it was started without CPU hotplug");
+    calm.cpu.vcpus = Reading::known(4, NOW, Source::Qemu);
+    calm.cpu.limit = Reading::known(Some(Cores::whole(4)), NOW, Source::Cgroup);
+    calm.cpu.usage = cpu_usage(1.0);
+    let mut story = Story::of([calm]);
+    let set = (0..60).find_map(|_| story.step().changes.pop()).unwrap();
+    assert_eq!(set.lever, Lever::Cpulimit);
+    let at = story.snapshot.at;
+    story.vm(101).cpu.limit = Reading::known(None, at, Source::Cgroup);
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    let plan = story.tick();
+    let seen = plan
+        .by_hand
+        .first()
+        .map(|hand| (hand.lever, hand.from, hand.to));
+    assert_eq!(seen, Some((Lever::Cpulimit, set.to, Amount::vcpus(4))));
+    assert!(plan.changes.is_empty(), "it cools down first: {plan:?}");
+}
+
+#[test]
 fn a_power_cycle_is_no_change_by_hand() {
     let mut busy = vm(101);
     busy.cpu.usage = cpu_usage(2.0);
