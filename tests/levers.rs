@@ -294,13 +294,21 @@ fn a_vcpu_given_back_late_is_put_right_before_the_next_change() {
     eventually("VM 101 gets there", || node.vm(101).vcpus == 8);
 }
 
+/// With the policy that takes memory at once, where the other one watches for minutes first.
+const UNPLUGS: &str = "check_interval: 1s
+profiles:
+  default:
+    cooldown: {up: 1s, down: 1s}
+    policy: threshold
+    threshold: {stabilization: {down: 0s}}
+    memory: {method: dimm, unplug: true}
+";
+
 #[test]
 fn modules_are_unplugged_when_switched_on() {
     let vm = Vm::new(101).memory(4096).balloon(4096).uses_memory(300.0);
     let node = Node::with([vm]);
-    node.write_config(
-        "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1s, down: 1s}\n    memory: {method: dimm, unplug: true}\n",
-    );
+    node.write_config(UNPLUGS);
     let _daemon = node.daemon();
     eventually("a module is gone", || node.vm(101).memory_mib < 4096);
     eventually("the configuration follows", || {
@@ -318,9 +326,7 @@ fn a_refused_unplug_leaves_no_pending_value() {
         .guest(|guest| guest.releases_memory = false);
     let node = Node::with([vm]);
     node.speed(50.0);
-    node.write_config(
-        "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1s, down: 1s}\n    memory: {method: dimm, unplug: true}\n",
-    );
+    node.write_config(UNPLUGS);
     let daemon = node.daemon();
     eventually("it was refused", || {
         let outcome = told(&daemon, 101, "memory")["last"]["outcome"].clone();
