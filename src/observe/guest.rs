@@ -17,11 +17,16 @@ const MAJOR_FAULTS_PER_S: f64 = 200.0;
 /// Pages that programs had to reclaim themselves, beyond what a burst of file reading costs: 32 MiB.
 const DIRECT_RECLAIMS: u64 = 8192;
 
-/// The counters of shortage that a guest reported last.
+/// What a guest reported before, against which its next statistics are read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shortage {
+pub(super) struct Heard {
     last: Option<(Moment, GuestStats)>,
     signs: Signs,
+    /// What QEMU gives the guest, and when it was first seen to.
+    given: Option<(Mib, Moment)>,
+    /// What the guest's kernel keeps for itself before it counts: what QEMU gave less what the kernel counted, in MiB,
+    /// when both held at the same time. Negative where the driver takes pages and the kernel goes on counting them.
+    uncounted: Option<i64>,
 }
 
 /// Signs of shortage between two statistics.
@@ -33,7 +38,43 @@ pub(super) struct Signs {
     pub(super) out_of_memory: bool,
 }
 
-impl Shortage {
+impl Heard {
+    /// What the guest needs: what its kernel counts less what it could hand out, and what the kernel does not count.
+    ///
+    /// Only numbers of one moment are compared. The statistics may be seconds old, and what QEMU gives may have moved
+    /// since: subtracting the one from the other makes a guest that was just squeezed look as if it needed nothing.
+    fn need(
+        &mut self,
+        has: Mib,
+        at: Moment,
+        now: Moment,
+        stats: &GuestStats,
+        available: Mib,
+    ) -> Mib {
+        let since = match self.given {
+            Some((given, since)) if given == has => since,
+            _ => {
+                self.given = Some((has, now));
+                now
+            }
+        };
+        let Some(total) = stats.total else {
+            return has.saturating_sub(available);
+        };
+        // The statistics carry whole seconds, rounded down: these are younger than the balloon's size.
+        if at > since {
+            self.uncounted = Some(has.0 as i64 - total.0 as i64);
+        }
+        match self.uncounted {
+            Some(uncounted @ 0..) => (total + Mib(uncounted as u64)).saturating_sub(available),
+            Some(uncounted) => {
+                let given = total.saturating_sub(Mib(uncounted.unsigned_abs()));
+                given.max(has).saturating_sub(available)
+            }
+            None => has.max(total).saturating_sub(available),
+        }
+    }
+
     /// Whether the guest got short of memory between the previous statistics and these.
     ///
     /// Statistics that did not change since the last look tell nothing new: the answer stands until they do.
@@ -64,12 +105,12 @@ impl Shortage {
 /// What the guest needs, by its own statistics.
 ///
 /// Need is what it has less what it could hand out: page cache is in "available", shared memory is not. `has` is
-/// what QEMU gives the guest, not what the guest's kernel counts: the kernel's own share is needed, too.
+/// what QEMU gives the guest now.
 pub(super) fn need(
     has: Mib,
     stats: &GuestStats,
     now: Moment,
-    shortage: &mut Shortage,
+    heard: &mut Heard,
 ) -> Reading<MemoryNeed> {
     let Some(at) = stats.last_update else {
         return Reading::unknown("the guest's balloon driver does not answer");
@@ -84,9 +125,9 @@ pub(super) fn need(
     let Some(available) = stats.available else {
         return Reading::unknown("the guest does not report its available memory");
     };
-    let signs = shortage.look(at, stats);
+    let signs = heard.look(at, stats);
     let need = MemoryNeed {
-        need: has.saturating_sub(available),
+        need: heard.need(has, at, now, stats, available),
         includes_cache: false,
         available: Some(available),
         pressure: signs.pressure || signs.out_of_memory,
@@ -137,14 +178,14 @@ mod tests {
 
     /// The need by statistics that `change` made of calm ones two seconds before.
     fn after(change: impl FnOnce(&mut GuestStats)) -> MemoryNeed {
-        let mut shortage = Shortage::default();
-        need(Mib(4096), &stats(0), NOW, &mut shortage);
+        let mut heard = Heard::default();
+        need(Mib(4096), &stats(0), NOW, &mut heard);
         let mut later = stats(2);
         change(&mut later);
         let now = NOW + Duration::from_secs(2);
-        let seen = need(Mib(4096), &later, now, &mut shortage);
+        let seen = need(Mib(4096), &later, now, &mut heard);
         // A second look at the same statistics tells the same.
-        assert_eq!(need(Mib(4096), &later, now, &mut shortage), seen);
+        assert_eq!(need(Mib(4096), &later, now, &mut heard), seen);
         seen.value().unwrap().clone()
     }
 
@@ -155,6 +196,59 @@ mod tests {
             (calm.need, calm.pressure, calm.out_of_memory),
             (Mib(3096), false, false)
         );
+    }
+
+    /// What a guest with 100 MiB that its kernel does not count, and 500 MiB in use, reports at second `at`.
+    fn reported(at: u64, given: u64) -> GuestStats {
+        GuestStats {
+            total: Some(Mib(given - 100)),
+            available: Some(Mib(given - 600)),
+            ..stats(at)
+        }
+    }
+
+    fn need_at(heard: &mut Heard, second: u64, has: u64, reported: &GuestStats) -> Mib {
+        let now = NOW + Duration::from_secs(second);
+        let seen = need(Mib(has), reported, now, heard);
+        seen.value().unwrap().need
+    }
+
+    #[test]
+    fn statistics_from_before_a_balloon_moved_are_not_held_against_its_new_size() {
+        let mut heard = Heard::default();
+        assert_eq!(need_at(&mut heard, 0, 2048, &reported(0, 2048)), Mib(600));
+        assert_eq!(need_at(&mut heard, 3, 2048, &reported(2, 2048)), Mib(600));
+        // The balloon has taken half; the guest still says what it could hand out before.
+        assert_eq!(need_at(&mut heard, 4, 1024, &reported(2, 2048)), Mib(600));
+        assert_eq!(need_at(&mut heard, 6, 1024, &reported(6, 1024)), Mib(600));
+        // And back.
+        assert_eq!(need_at(&mut heard, 7, 2048, &reported(6, 1024)), Mib(600));
+        assert_eq!(need_at(&mut heard, 9, 2048, &reported(9, 2048)), Mib(600));
+    }
+
+    #[test]
+    fn a_guest_seen_for_the_first_time_after_its_balloon_moved_needs_no_less_than_its_kernel_counts()
+     {
+        let seen = need_at(&mut Heard::default(), 1, 1024, &reported(0, 2048));
+        assert_eq!(seen, Mib(500));
+    }
+
+    #[test]
+    fn a_driver_that_takes_pages_without_telling_the_kernel_makes_no_need_look_small() {
+        // As on Windows: the total stays, only what is available falls.
+        let windows = |at, available| GuestStats {
+            total: Some(Mib(2048)),
+            available: Some(Mib(available)),
+            ..stats(at)
+        };
+        let mut heard = Heard::default();
+        need_at(&mut heard, 0, 1024, &windows(0, 424));
+        assert_eq!(need_at(&mut heard, 3, 1024, &windows(2, 424)), Mib(600));
+        assert!(need_at(&mut heard, 4, 768, &windows(2, 424)) >= Mib(600));
+        assert!(need_at(&mut heard, 6, 768, &windows(6, 168)) >= Mib(600));
+        assert_eq!(need_at(&mut heard, 9, 768, &windows(8, 168)), Mib(600));
+        assert!(need_at(&mut heard, 10, 1536, &windows(8, 168)) >= Mib(600));
+        assert!(need_at(&mut heard, 12, 1536, &windows(12, 936)) >= Mib(600));
     }
 
     #[test]
@@ -180,7 +274,7 @@ mod tests {
         assert!(!silent.pressure);
         let mut stale = stats(0);
         stale.last_update = Some(NOW - Duration::from_secs(11));
-        let seen = need(Mib(4096), &stale, NOW, &mut Shortage::default());
+        let seen = need(Mib(4096), &stale, NOW, &mut Heard::default());
         assert!(matches!(seen, Reading::Unknown(why) if why.contains("silent for 11 s")));
     }
 }

@@ -13,7 +13,7 @@ use crate::pve::{
     Ladder, Layout, Running, VmConfig, Wish, capabilities, capability, ladder, pmxcfs,
 };
 
-use super::guest::{self, Shortage};
+use super::guest::{self, Heard};
 
 /// A monitor that serves another client is asked again so often.
 const TRIES: u32 = 10;
@@ -135,6 +135,6 @@ async fn ask(layout: &Layout, vm: VmId) -> Result<Answers, String> {
 
 fn need(answers: Answers, now: Moment) -> Option<Mib> {
     let (balloon, stats) = (answers.balloon.ok()??, answers.guest_stats.ok()??);
-    let need = guest::need(balloon.actual, &stats, now, &mut Shortage::default());
+    let need = guest::need(balloon.actual, &stats, now, &mut Heard::default());
     need.value().map(|need| need.need)
 }

@@ -10,7 +10,7 @@ use crate::pve::qmp::{Answers, MemorySize};
 use crate::pve::scope::Scope;
 use crate::pve::{GuestResources, Layout, Running, VmConfig, Wish, capabilities};
 
-use super::guest::{self, Shortage};
+use super::guest::{self, Heard};
 use super::meter::{Counters, CpuMeter};
 use super::{Balloon, CpuUsage, CpuView, MemoryNeed, MemoryView, Power, VmView};
 
@@ -18,7 +18,7 @@ use super::{Balloon, CpuUsage, CpuView, MemoryNeed, MemoryView, Power, VmView};
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     meter: CpuMeter,
-    shortage: Shortage,
+    heard: Heard,
     /// CPU time of each vCPU thread at the last look, and when that was.
     threads: Option<(Duration, BTreeMap<u32, Duration>)>,
     /// The process at the last look: another one has other counters.
@@ -108,7 +108,7 @@ impl Watched {
         else {
             return None;
         };
-        guest::need(balloon.actual, stats, now, &mut self.shortage.clone())
+        guest::need(balloon.actual, stats, now, &mut self.heard.clone())
             .value()
             .cloned()
     }
@@ -319,7 +319,7 @@ impl Watched {
         memory.balloon.actual = known(balloon.clone().map(|b| b.actual));
         memory.need = match (balloon, stats) {
             (Ok(balloon), Ok(stats)) => {
-                match guest::need(balloon.actual, &stats, look.now, &mut self.shortage) {
+                match guest::need(balloon.actual, &stats, look.now, &mut self.heard) {
                     Reading::Unknown(why) => self.reported_memory(&memory.resident, why),
                     known => known,
                 }
