@@ -269,6 +269,11 @@ fn arguments(
         .iter()
         .filter(|vcpu| vcpu.id.is_none())
         .count();
+    // A thread for each vCPU, as with KVM, only where vCPUs come and go: QEMU 7.2 tends to crash in that mode.
+    let threads = match at_boot + plugged.clone().count() < most as usize {
+        true => "multi",
+        false => "single",
+    };
     let mut words: Vec<String> = [
         "-name",
         &format!("vm{id},debug-threads=on"),
@@ -279,7 +284,7 @@ fn arguments(
         "-display",
         "none",
         "-accel",
-        "tcg,thread=multi",
+        &format!("tcg,thread={threads}"),
         "-machine",
         "pc",
         "-cpu",
