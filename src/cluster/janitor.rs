@@ -1,7 +1,7 @@
 //! Clears away the facts of VMs that exist no more. Those of a VM that merely moved are never touched.
 //!
-//! Each node's agent removes what it owned last. What a dead node owned is left to the one agent that holds the
-//! duty's lock, once a day.
+//! Each node's agent removes what it owned last. What one agent does for all, once a day, goes to the one that holds the
+//! duty's lock: to clear up after dead nodes, and to count what the day was like.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Moment, NodeName, VmId};
 use crate::pve::VmList;
+use crate::record::Day;
 
+use super::daily;
 use super::facts::VmFacts;
 use super::files::{FilesError, NODES, SHARED, SharedFiles, VMS, facts_path, report_path};
 use super::lock::Lock;
@@ -57,19 +59,28 @@ pub(super) struct Clock {
     pub(super) now: Moment,
 }
 
+/// What one look did.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// The VMs whose facts went away.
+    pub(super) removed: Vec<VmId>,
+    /// What the day was like, where this agent had to count it.
+    pub(super) day: Option<Result<Day, FilesError>>,
+}
+
 impl Janitor {
-    /// Looks, if it is time to, and removes what is certainly of no more use. Returns the VMs whose facts went away.
+    /// Looks, if it is time to, and removes what is certainly of no more use.
     pub(super) fn look(
         &mut self,
         files: &impl SharedFiles,
         node: &NodeName,
         clock: Clock,
-    ) -> Result<Vec<VmId>, FilesError> {
+    ) -> Result<Looked, FilesError> {
         if self
             .looked
             .is_some_and(|looked| clock.at.saturating_sub(looked) < LOOK_EVERY)
         {
-            return Ok(Vec::new());
+            return Ok(Looked::default());
         }
         let (missing, litter) = (missing(files)?, litter(files)?);
         self.looked = Some(clock.at);
@@ -78,23 +89,26 @@ impl Janitor {
             litter: litter.intersection(&self.litter).cloned().collect(),
         };
         (self.missing, self.litter) = (missing, litter);
-        let mut removed = remove(files, &leftover.vms, |owner| owner == node)?;
-        if is_due(files, clock.now)? {
-            removed.extend(self.sweep(files, node, clock, &leftover)?);
+        let removed = remove(files, &leftover.vms, |owner| owner == node)?;
+        let mut looked = Looked { removed, day: None };
+        if is_due(&last_sweep(files)?, clock.now) {
+            let swept = self.sweep(files, node, clock, &leftover)?;
+            looked.removed.extend(swept.removed);
+            looked.day = swept.day;
         }
-        Ok(removed)
+        Ok(looked)
     }
 
-    /// Clears up after dead nodes, if no other agent is at it.
+    /// Does the day's duties, if no other agent is at it.
     fn sweep(
         &mut self,
         files: &impl SharedFiles,
         node: &NodeName,
         clock: Clock,
         leftover: &Leftover,
-    ) -> Result<Vec<VmId>, FilesError> {
+    ) -> Result<Looked, FilesError> {
         if !self.lock.try_take(files, clock.at)? {
-            return Ok(Vec::new());
+            return Ok(Looked::default());
         }
         let swept = sweep_alone(files, node, clock, leftover);
         self.lock.give_back(files, clock.at);
@@ -109,16 +123,17 @@ struct Leftover {
     litter: BTreeSet<String>,
 }
 
-/// The duty itself, under the lock.
+/// The duties themselves, under the lock.
 fn sweep_alone(
     files: &impl SharedFiles,
     node: &NodeName,
     clock: Clock,
     leftover: &Leftover,
-) -> Result<Vec<VmId>, FilesError> {
+) -> Result<Looked, FilesError> {
     // Another agent may have swept between the look and the lock.
-    if !is_due(files, clock.now)? {
-        return Ok(Vec::new());
+    let before = last_sweep(files)?;
+    if !is_due(&before, clock.now) {
+        return Ok(Looked::default());
     }
     let reports: BTreeMap<NodeName, Option<AgentReport>> =
         AgentReport::read_all(files)?.into_iter().collect();
@@ -143,7 +158,10 @@ fn sweep_alone(
         &marker(),
         &text.map_err(|e| FilesError::Failed(e.to_string()))?,
     )?;
-    Ok(removed)
+    // Told at most once: what is lost with an agent that dies here comes again tomorrow. Agents that were just installed
+    // have no day behind them.
+    let day = before.map(|_| vms(files).and_then(|vms| daily::day(files, &vms, clock.now)));
+    Ok(Looked { removed, day })
 }
 
 /// Temporary files of writers, and what libfuse hides of a file that was open when it was replaced. A writer needs its
@@ -164,14 +182,15 @@ fn marker() -> String {
     format!("{SHARED}/sweep.json")
 }
 
-/// Whether the last sweep is a day ago. One "in the future" was stamped by a wrong clock and does not count.
-fn is_due(files: &impl SharedFiles, now: Moment) -> Result<bool, FilesError> {
+fn last_sweep(files: &impl SharedFiles) -> Result<Option<Swept>, FilesError> {
     let text = files.read_settled(&marker())?;
-    let swept = text.and_then(|text| serde_json::from_str::<Swept>(&text).ok());
-    Ok(
-        swept
-            .is_none_or(|swept| swept.at > now + SWEEP_EVERY || now.since(swept.at) >= SWEEP_EVERY),
-    )
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Whether the last sweep is a day ago. One "in the future" was stamped by a wrong clock and does not count.
+fn is_due(last: &Option<Swept>, now: Moment) -> bool {
+    last.as_ref()
+        .is_none_or(|swept| swept.at > now + SWEEP_EVERY || now.since(swept.at) >= SWEEP_EVERY)
 }
 
 /// VMs that have facts but no configuration on any node.

@@ -9,6 +9,7 @@ use crate::act::Done;
 use crate::decide::{Memory, VmMemory};
 use crate::domain::{Moment, NodeName, Resource, VmId};
 use crate::observe::{Hold, Pause, Power, Snapshot, VmView};
+use crate::record::Day;
 
 use super::clearance::{Withheld, free_config};
 use super::facts::VmFacts;
@@ -103,6 +104,8 @@ pub struct View {
     pub arrivals: Vec<Arrival>,
     /// VMs whose facts were cleared away, since they exist no more.
     pub cleared: Vec<VmId>,
+    /// What the day was like for the whole cluster, where it fell to this agent to tell it.
+    pub day: Option<Day>,
     /// What did not work, though nothing depends on it now.
     pub problem: Option<FilesError>,
 }
@@ -218,7 +221,7 @@ impl Member {
         }
         if round.quorate {
             view.problem = self
-                .housekeeping(files, round.report, clock, &mut view.cleared)
+                .housekeeping(files, round.report, clock, &mut view)
                 .err();
         }
         Ok(view)
@@ -385,11 +388,13 @@ impl Member {
         files: &impl SharedFiles,
         report: AgentReport,
         clock: Clock,
-        cleared: &mut Vec<VmId>,
+        view: &mut View,
     ) -> Result<(), FilesError> {
         self.reporter
             .tell(files, &self.node, report, clock.at, clock.now)?;
-        *cleared = self.janitor.look(files, &self.node, clock)?;
+        let looked = self.janitor.look(files, &self.node, clock)?;
+        view.cleared = looked.removed;
+        view.day = looked.day.transpose()?;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! and hour. Knows the protocol between agents. Never decides what a VM should have.
 
 mod clearance;
+mod daily;
 mod facts;
 mod files;
 mod ha;

@@ -210,7 +210,7 @@ impl Agent {
     }
 
     /// Logs what the other nodes' VMs mean for this one.
-    fn tell_of_cluster(&self, view: View) {
+    fn tell_of_cluster(&mut self, view: View) {
         for arrival in view.arrivals.iter().filter(|a| a.from != self.node) {
             tracing::info!(
                 VMID = arrival.vm.get(),
@@ -224,6 +224,9 @@ impl Agent {
                 VMID = vm.get(),
                 "VM {vm} exists no more; its shared facts were removed"
             );
+        }
+        if let Some(day) = view.day {
+            self.tell(None, EventKind::Daily(day));
         }
         if let Some(why) = view.problem {
             tracing::debug!("housekeeping in /etc/pve: {why}");

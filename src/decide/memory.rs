@@ -306,6 +306,13 @@ fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
 }
 
 impl VmMemory {
+    /// How many changes of both resources there were since `then`, of those that are remembered.
+    pub fn changes_since(&self, then: Moment) -> usize {
+        let first = then.as_millis() / MINUTE_MS;
+        let both = self.cpu.changes.iter().chain(&self.memory.changes);
+        both.filter(|minute| **minute >= first).count()
+    }
+
     /// The cool-downs and failures without what the policies learned.
     pub fn without_policies(&self) -> Self {
         let without = |resource: &ResourceMemory| {

@@ -44,6 +44,8 @@ pub enum Topic {
     Degraded,
     /// A problem ended.
     Recovered,
+    /// What the last day was like for the whole cluster.
+    Daily,
     /// The agent started.
     Started,
     /// The agent stopped.
@@ -52,7 +54,7 @@ pub enum Topic {
 
 impl Topic {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ScaledUp,
         Self::ScaledDown,
         Self::Partial,
@@ -68,6 +70,7 @@ impl Topic {
         Self::ConfigRejected,
         Self::Degraded,
         Self::Recovered,
+        Self::Daily,
         Self::Started,
         Self::Stopped,
     ];
@@ -93,6 +96,7 @@ impl Topic {
             EventKind::ConfigRejected { .. } => Self::ConfigRejected,
             EventKind::Degraded { .. } => Self::Degraded,
             EventKind::Recovered { .. } => Self::Recovered,
+            EventKind::Daily(_) => Self::Daily,
             EventKind::Started { .. } => Self::Started,
             EventKind::Stopped { .. } => Self::Stopped,
         }
@@ -116,6 +120,7 @@ impl Topic {
             Self::ConfigRejected => "config_rejected",
             Self::Degraded => "degraded",
             Self::Recovered => "recovered",
+            Self::Daily => "daily",
             Self::Started => "started",
             Self::Stopped => "stopped",
         }
@@ -163,6 +168,8 @@ impl Meaning {
             | EventKind::Degraded { what, .. }
             | EventKind::Recovered { what, .. } => what.clone(),
             EventKind::ConfigRejected { why } => why.clone(),
+            // Each day is another one, even if it looks the same.
+            EventKind::Daily(_) => event.at.as_millis().to_string(),
             EventKind::Started { .. } => String::new(),
             EventKind::Stopped { why } => why.clone(),
         };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::act::{Done, Outcome};
 use crate::decide::Change;
 use crate::domain::{Amount, Lever, Moment, sanitize};
-use crate::record::{Event, EventKind, VmRef, span};
+use crate::record::{Day, Event, EventKind, VmRef, span};
 
 /// The longest foreign text that is told, in characters. An error of `qm` is one or two lines.
 const FOREIGN: usize = 600;
@@ -130,6 +130,7 @@ fn about_node(event: &Event) -> Words {
             vec![("Problem", foreign(what)), ("Lasted", span(*after))],
             NOTHING,
         ),
+        EventKind::Daily(day) => return daily(day),
         EventKind::Started { version, managed } => (
             format!("vm-autoscale {} started on {node}", foreign(version)),
             vec![("Managed VMs", managed.to_string())],
@@ -145,6 +146,33 @@ fn about_node(event: &Event) -> Words {
     };
     Words {
         headline,
+        facts,
+        advice: advice.to_owned(),
+    }
+}
+
+fn daily(day: &Day) -> Words {
+    let amiss = match day.faults {
+        0 => "all is well".to_owned(),
+        1 => "1 thing needs attention".to_owned(),
+        n => format!("{n} things need attention"),
+    };
+    let mut facts = vec![
+        ("Agents", format!("{} on {} nodes", day.agents, day.nodes)),
+        ("VMs sized", day.vms.to_string()),
+        ("Changes", day.changes.to_string()),
+    ];
+    facts.extend(
+        day.attention
+            .iter()
+            .map(|fault| ("Attention", foreign(fault))),
+    );
+    let advice = match day.faults == 0 {
+        true => NOTHING,
+        false => "`vm-autoscale status --cluster` shows every node with its agent, and every VM.",
+    };
+    Words {
+        headline: format!("The cluster's last day: {} changes, {amiss}", day.changes),
         facts,
         advice: advice.to_owned(),
     }
@@ -314,6 +342,7 @@ pub(super) fn bounded(event: &Event) -> Event {
             cut(what);
             cut(why);
         }
+        EventKind::Daily(day) => day.attention.iter_mut().for_each(cut),
         EventKind::Started { version, .. } => cut(version),
     }
     if let Some(vm) = &mut event.vm {

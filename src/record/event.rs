@@ -126,6 +126,8 @@ pub enum EventKind {
         /// How long it lasted.
         after: Duration,
     },
+    /// What the last day was like for the whole cluster, told by one agent for all.
+    Daily(Day),
     /// The agent started.
     Started {
         /// Its version.
@@ -138,6 +140,23 @@ pub enum EventKind {
         /// Why.
         why: String,
     },
+}
+
+/// A day of the whole cluster, as its agents share it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    /// Nodes that the cluster has, or that have an agent's report.
+    pub nodes: usize,
+    /// Those whose agent runs.
+    pub agents: usize,
+    /// VMs that agents have changed, wherever they are.
+    pub vms: usize,
+    /// Changes of theirs that were seen to take effect.
+    pub changes: usize,
+    /// How many things are amiss.
+    pub faults: usize,
+    /// The first of them, each with the node or VM it is about.
+    pub attention: Vec<String>,
 }
 
 impl Event {
@@ -156,7 +175,9 @@ impl Event {
             EventKind::Started { .. }
             | EventKind::Stopped { .. }
             | EventKind::ConfigLoaded { .. } => Severity::Info,
-            EventKind::WantsMore { .. }
+            EventKind::Daily(day) if day.faults == 0 => Severity::Info,
+            EventKind::Daily(_)
+            | EventKind::WantsMore { .. }
             | EventKind::HostLimit { .. }
             | EventKind::BreakerOpened { .. } => Severity::Warning,
             EventKind::Degraded { .. } => Severity::Warning,
@@ -179,6 +200,7 @@ impl EventKind {
             Self::ConfigRejected { .. } => "config_rejected",
             Self::Degraded { .. } => "degraded",
             Self::Recovered { .. } => "recovered",
+            Self::Daily(_) => "daily",
             Self::Started { .. } => "started",
             Self::Stopped { .. } => "stopped",
         }

@@ -11,7 +11,7 @@ mod sentence;
 mod state;
 mod watch;
 
-pub use event::{Event, EventKind, Severity, VmRef};
+pub use event::{Day, Event, EventKind, Severity, VmRef};
 pub use files::{Loaded, load, replace_file, save};
 pub use history::History;
 pub use sentence::span;

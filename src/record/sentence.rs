@@ -7,7 +7,7 @@ use crate::act::{Done, Outcome};
 use crate::decide::Change;
 use crate::domain::{Amount, Lever};
 
-use super::{Event, EventKind};
+use super::{Day, Event, EventKind};
 
 impl fmt::Display for Event {
     /// `VM 101 (web): 1 → 4 vCPUs, need 3.6 cores, applied in 1.2 s`
@@ -59,10 +59,36 @@ impl fmt::Display for EventKind {
             Self::Recovered { what, after } => {
                 write!(f, "recovered after {}: {what}", span(*after))
             }
+            Self::Daily(day) => day.fmt(f),
             Self::Started { version, managed } => {
                 write!(f, "vm-autoscale {version} started, {managed} VMs managed")
             }
             Self::Stopped { why } => write!(f, "vm-autoscale stopped: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Day {
+    /// `the last day: agents on 2 of 3 nodes, 12 VMs, 34 changes; pve3: agent is silent`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            nodes,
+            agents,
+            vms,
+            changes,
+            faults,
+            attention,
+        } = self;
+        write!(
+            f,
+            "the last day: agents on {agents} of {nodes} nodes, {vms} VMs, {changes} changes"
+        )?;
+        for fault in attention {
+            write!(f, "; {fault}")?;
+        }
+        match faults.saturating_sub(attention.len()) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more, see `vm-autoscale status --cluster`"),
         }
     }
 }

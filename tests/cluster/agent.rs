@@ -15,6 +15,7 @@ use vm_autoscale::observe::{
     Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryView, Power, Snapshot, VmView,
 };
 use vm_autoscale::pve::VmConfig;
+use vm_autoscale::record::Day;
 
 use crate::handle::Handle;
 use crate::world::{NODES, World};
@@ -41,6 +42,8 @@ pub(crate) struct Agent {
     /// What it did and saw, by VM.
     pub(crate) verified: BTreeMap<VmId, Verified>,
     pub(crate) settings: Settings,
+    /// The days that it told of.
+    pub(crate) days: Vec<Day>,
 }
 
 impl Agent {
@@ -56,6 +59,7 @@ impl Agent {
             notes: Vec::new(),
             verified: BTreeMap::new(),
             settings,
+            days: Vec::new(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Agent {
         }
         // What cannot be told allows nothing.
         let Ok(view) = view else { return true };
+        self.days.extend(view.day.clone());
         view.enter(&mut snapshot, &mut self.memory);
         for verified in self.verified.values_mut() {
             verified.told |= quorate && !world.borrow().is_frozen(self.node);

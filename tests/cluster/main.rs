@@ -16,6 +16,7 @@ mod cluster_fs;
 
 mod agent;
 mod checks;
+mod daily;
 mod faults;
 mod handle;
 mod model;

@@ -41,7 +41,7 @@ struct Figures {
     allowed: u64,
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let mut settings = Settings::default();
     for profile in settings.profiles.values_mut() {
         profile.cooldown = Cooldown {

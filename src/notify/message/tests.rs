@@ -11,7 +11,7 @@ use crate::domain::{Lever, Mib, Resource};
 use crate::notify::testing::{
     AT, degraded, event, memory, node, recovered, refused, shared, vcpus, vm, wants_more,
 };
-use crate::record::EventKind;
+use crate::record::{Day, EventKind};
 
 /// One hour east of Greenwich, as in the summers and winters of no place in particular.
 fn zone() -> TimeZone {
@@ -101,6 +101,20 @@ fn each_kind() -> Vec<Event> {
             vm: web(),
             ..recovered("vm-101-memory-unmeasured", Duration::from_secs(3_600))
         },
+        event(
+            None,
+            EventKind::Daily(Day {
+                nodes: 3,
+                agents: 2,
+                vms: 12,
+                changes: 34,
+                faults: 2,
+                attention: vec![
+                    "pve3: agent is silent".to_owned(),
+                    "VM 101: not taken over from pve3 yet".to_owned(),
+                ],
+            }),
+        ),
         event(
             None,
             EventKind::Started {

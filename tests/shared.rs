@@ -1,4 +1,4 @@
-//! The story of the settings that all nodes share, with a real agent on a simulated node.
+//! Stories of what all nodes share, with a real agent on a simulated node.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,4 +47,27 @@ fn the_clusters_settings_are_followed_by_themselves_and_a_faulty_file_changes_no
         std::fs::read_to_string(&good).is_ok_and(|now| now != kept)
     });
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn what_the_day_was_like_is_told_once_by_the_agent_whose_turn_it_is() {
+    let node = Node::with([Vm::new(101)]);
+    node.write_config("check_interval: 1s\n");
+    let mark = node.path("etc/pve/vm-autoscale/sweep.json");
+    std::fs::create_dir_all(mark.parent().unwrap()).unwrap();
+    // Long ago, by a node that is no more.
+    std::fs::write(&mark, r#"{"at": "2026-01-01T00:00:00Z", "by": "pve9"}"#).unwrap();
+    let daemon = node.daemon();
+    let line = "the last day: agents on 1 of 1 nodes, ";
+    eventually("the day is told", || daemon.log().contains(line));
+    assert!(std::fs::read_to_string(&mark).unwrap().contains("pve1"));
+    assert!(daemon.stop().success());
+    let again = node.daemon();
+    eventually("it is up again", || {
+        again.log().matches(" started, ").count() == 2
+    });
+    assert!(again.stop().success());
+    let history = node.agent(["history", "--output-format", "json"]);
+    let days = history.stdout.matches(r#""event":"daily""#).count();
+    assert_eq!(days, 1, "{}", history.stdout);
 }
