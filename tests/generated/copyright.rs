@@ -164,7 +164,6 @@ fn metadata() -> Value {
         "metadata",
         "--format-version=1",
         "--locked",
-        "--offline",
         "--filter-platform",
         TARGET,
     ]);
