@@ -83,6 +83,11 @@ impl Layout {
         self.at("etc/pve/.members")
     }
 
+    /// What pvestatd of each node last told.
+    pub fn rrd(&self) -> PathBuf {
+        self.at("etc/pve/.rrd")
+    }
+
     /// The change counters of the cluster file system.
     pub fn version(&self) -> PathBuf {
         self.at("etc/pve/.version")

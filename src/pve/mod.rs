@@ -9,6 +9,7 @@ pub mod error;
 pub mod health;
 pub mod ladder;
 pub mod layout;
+pub mod nodes;
 pub mod pmxcfs;
 pub mod process;
 pub mod pvesh;
