@@ -53,6 +53,11 @@ impl Node {
                 self.writable = writable;
                 self.write_members()?;
             }
+            Command::Other { node, is } => {
+                self.scenario.others.insert(node, is);
+                self.write_members()?;
+                self.write_rrd()?;
+            }
             Command::Base { cpu, memory_mib } => {
                 self.scenario.node.base_cpu = cpu;
                 self.scenario.node.base_memory_mib = memory_mib;

@@ -130,24 +130,24 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// The text of `.members`: short on a standalone node, with the quorum in a cluster.
+/// The text of `.members`: short on a standalone node, with the quorum and the `others`, each online or not, in a cluster.
 pub(crate) fn members(
     node: &str,
     cluster: Option<&str>,
-    others: &[String],
+    others: &BTreeMap<&String, bool>,
     quorate: bool,
 ) -> String {
     let Some(cluster) = cluster else {
         return format!("{{\n\"nodename\": \"{node}\",\n\"version\": 0\n}}\n");
     };
-    let names: Vec<&str> = std::iter::once(node)
-        .chain(others.iter().map(String::as_str))
+    let nodes: Vec<(&str, bool)> = std::iter::once((node, true))
+        .chain(others.iter().map(|(name, online)| (name.as_str(), *online)))
         .collect();
-    let list: Vec<String> = names
+    let list: Vec<String> = nodes
         .iter()
         .enumerate()
-        .map(|(at, name)| {
-            let online = u8::from(quorate || *name == node);
+        .map(|(at, (name, online))| {
+            let online = u8::from(*online && (quorate || *name == node));
             format!(
                 "  \"{name}\": {{ \"id\": {}, \"online\": {online}, \"ip\": \"10.0.0.{}\"}}",
                 at + 1,
@@ -158,7 +158,7 @@ pub(crate) fn members(
     format!(
         "{{\n\"nodename\": \"{node}\",\n\"version\": 3,\n\"cluster\": {{ \"name\": \"{cluster}\", \"version\": 3, \
          \"nodes\": {}, \"quorate\": {} }},\n\"nodelist\": {{\n{}\n  }}\n}}\n",
-        names.len(),
+        nodes.len(),
         u8::from(quorate),
         list.join(",\n")
     )

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::clock::unix_millis;
 use super::machine::{Config, MIB};
+use super::scenario::OtherSpec;
 use super::start::memory_mib;
 use super::state::Node;
 use super::truth::{NodeTruth, Truth, VmTruth};
@@ -30,6 +31,9 @@ impl Node {
             spec.arc.map_or(0, |arc| arc.size_mib * MIB),
             self.host.cpu_pressure.avg10().0,
         );
+        for (name, other) in &self.scenario.others {
+            text += &other_line(name, other, now);
+        }
         text += &format!("pve-storage-9.0/{}/local:{now}:{DISK}\n", spec.name);
         for id in self.registry.of_node(&spec.name) {
             if let Ok(config) = self.config(id) {
@@ -59,6 +63,19 @@ impl Node {
             },
         }
     }
+}
+
+/// The line of another node, of which only what it could take matters here; none while it is not reached.
+fn other_line(name: &str, other: &OtherSpec, now: u64) -> String {
+    if !other.online {
+        return String::new();
+    }
+    let (total, free) = (other.memory_mib * MIB, other.memory_free_mib * MIB);
+    format!(
+        "pve-node-9.0/{name}:86400::{now}:0.50:{}:0.050000:0:{total}:{}:0:0:{DISK}:0:0:{free}:0:0.00:0.00:0.00:0.00:0.00\n",
+        other.cpus,
+        total - free,
+    )
 }
 
 /// A line of `.rrd` (`pvestatd.pm: $generate_rrd_string`).

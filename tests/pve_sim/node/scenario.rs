@@ -18,6 +18,9 @@ pub(crate) struct Scenario {
     pub(crate) vms: BTreeMap<u32, VmSpec>,
     /// Configuration files of other nodes' VMs: node, VMID, text.
     pub(crate) elsewhere: BTreeMap<String, BTreeMap<u32, String>>,
+    /// What other nodes of the cluster are like, by name. One that only has VMs `elsewhere` is online and tells nothing of
+    /// itself.
+    pub(crate) others: BTreeMap<String, OtherSpec>,
     /// Percent of the node's memory that pvestatd's auto-ballooning aims at, and how often it runs.
     pub(crate) ballooning: Ballooning,
 }
@@ -42,6 +45,31 @@ pub(crate) struct NodeSpec {
     pub(crate) cluster: Option<String>,
     /// How often files are brought up to date, in milliseconds.
     pub(crate) update_ms: u64,
+}
+
+/// Another node, as this one hears of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OtherSpec {
+    /// Whether its pmxcfs is reached.
+    pub(crate) online: bool,
+    /// Logical CPUs.
+    pub(crate) cpus: u32,
+    /// Memory that its kernel manages.
+    pub(crate) memory_mib: u64,
+    /// Memory that it could still hand out.
+    pub(crate) memory_free_mib: u64,
+}
+
+impl Default for OtherSpec {
+    fn default() -> Self {
+        Self {
+            online: true,
+            cpus: 16,
+            memory_mib: 64 * 1024,
+            memory_free_mib: 48 * 1024,
+        }
+    }
 }
 
 /// The ZFS read cache.
@@ -381,6 +409,13 @@ pub(crate) enum Command {
     Writable {
         /// Whether it can.
         writable: bool,
+    },
+    /// Another node comes, goes, or has more or less room.
+    Other {
+        /// Its name.
+        node: String,
+        /// What it is like now.
+        is: OtherSpec,
     },
     /// The node's own use changes.
     Base {

@@ -339,7 +339,11 @@ impl Node {
     /// `.members`, and the mode bits that go with it.
     pub(crate) fn write_members(&self) -> Result<()> {
         let spec = &self.scenario.node;
-        let others: Vec<String> = self.scenario.elsewhere.keys().cloned().collect();
+        let silent = self.scenario.elsewhere.keys().map(|name| (name, true));
+        let others = self.scenario.others.iter();
+        let others: BTreeMap<&String, bool> = silent
+            .chain(others.map(|(name, other)| (name, other.online)))
+            .collect();
         let text = pmxcfs::members(&spec.name, spec.cluster.as_deref(), &others, self.quorate);
         self.make_up(".members", &text)?;
         pmxcfs::set_writable(&self.layout.path("etc/pve"), self.quorate && self.writable)
