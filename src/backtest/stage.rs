@@ -89,6 +89,7 @@ impl Stage {
             changing: false,
             pending: Vec::new(),
             hold: None,
+            fails_over: false,
         };
         let snapshot = Snapshot {
             at: now,
@@ -96,6 +97,7 @@ impl Stage {
             cluster: ClusterView {
                 quorate: known(true, now),
                 pause: None,
+                others: known(Vec::new(), now),
             },
             host: HostView {
                 cpus: Cores::whole(ENDLESS),

@@ -86,6 +86,7 @@ fn short(reason: &Reason, now: Moment) -> (Tone, String) {
             return (Tone::Waits, format!("capped {}", left(*until, now)));
         }
         Reason::HostFull { .. } => (Tone::Stuck, "node is full"),
+        Reason::FitsNowhereElse { .. } => (Tone::Waits, "fits only here"),
         Reason::Unmeasured { .. } => (Tone::Stuck, "not measured"),
         Reason::NoLever { .. } => (Tone::Stuck, "no lever"),
         Reason::Resting { until, .. } => {
@@ -174,6 +175,11 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
         Reason::HostFull { .. } => {
             return format!(
                 "another VM gives {resource} back, or the limits under `host` allow more"
+            );
+        }
+        Reason::FitsNowhereElse { .. } => {
+            return format!(
+                "another node has more {resource} free, or `host.fit_elsewhere` does not ask for it"
             );
         }
         Reason::Unmeasured { .. } | Reason::Unreadable { .. } => "it can be read",

@@ -129,6 +129,9 @@ impl View {
         if snapshot.cluster.pause.is_none() {
             snapshot.cluster.pause.clone_from(&self.pause);
         }
+        for (vm, view) in &mut snapshot.vms {
+            view.fails_over = self.ha.manages(*vm);
+        }
         for (vm, hold) in &self.holds {
             if let Some(view) = snapshot.vms.get_mut(vm) {
                 view.hold = Some(hold.clone());

@@ -11,7 +11,7 @@ use super::notify;
 use super::parse;
 use super::report::Report;
 use super::section::{Section, Written, WrittenList};
-use super::settings::{CpuMethod, MemoryMethod, Mode, PolicyKind};
+use super::settings::{CpuMethod, FitElsewhere, MemoryMethod, Mode, PolicyKind};
 use super::units::{Cap, Choice, ProfileName, Scalar, Tag};
 use super::windows::{self, WindowLayer};
 use crate::domain::{Cores, Mib, Percent, VmId};
@@ -45,6 +45,11 @@ impl Choice for Mode {
 impl Choice for PolicyKind {
     const WORDS: &'static [(&'static str, Self)] =
         &[("adaptive", Self::Adaptive), ("threshold", Self::Threshold)];
+}
+
+impl Choice for FitElsewhere {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("ha", Self::Ha), ("all", Self::All), ("off", Self::Off)];
 }
 
 impl Choice for bool {
@@ -92,6 +97,7 @@ pub(super) struct Host {
     pub(super) max_cpu: Option<Written<Percent>>,
     pub(super) max_memory: Option<Written<Percent>>,
     pub(super) reserve_memory: Option<Written<Mib>>,
+    pub(super) fit_elsewhere: Option<Written<FitElsewhere>>,
 }
 
 /// What a VM's own section says: a layer over its profile, and which profile that is.
@@ -182,6 +188,7 @@ fn host(mut section: Section<'_>) -> Host {
         max_cpu: section.ranged("max_cpu", SHARE),
         max_memory: section.ranged("max_memory", SHARE),
         reserve_memory: section.ranged("reserve_memory", RESERVE),
+        fit_elsewhere: section.value("fit_elsewhere"),
     };
     section.finish();
     host

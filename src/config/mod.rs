@@ -30,6 +30,6 @@ pub use load::{Loaded, contents, load, read, read_over};
 pub use provenance::{Effective, EffectiveVm, NoProfile, Origin, Provenance, Scheduled};
 pub use schedule::{Days, InForce, Overrides, TimeOfDay, Window, Zone};
 pub use settings::{
-    Caps, Cooldown, CpuMethod, CpuSettings, HostLimits, MemoryMethod, MemorySettings, Mode,
-    PolicyKind, ResourceSettings, Select, Selection, Settings, Steady, VmEntry, VmSettings,
+    Caps, Cooldown, CpuMethod, CpuSettings, FitElsewhere, HostLimits, MemoryMethod, MemorySettings,
+    Mode, PolicyKind, ResourceSettings, Select, Selection, Settings, Steady, VmEntry, VmSettings,
 };

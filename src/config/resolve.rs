@@ -59,6 +59,11 @@ pub(super) fn settings(file: File, report: &Report) -> (Settings, Provenance) {
                 file.host.reserve_memory.as_ref(),
                 built_in.host.reserve_memory,
             ),
+            fit_elsewhere: node.take(
+                "host.fit_elsewhere",
+                file.host.fit_elsewhere.as_ref(),
+                built_in.host.fit_elsewhere,
+            ),
         },
         notify: file.notify.clone(),
     };

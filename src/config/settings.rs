@@ -238,6 +238,30 @@ pub struct HostLimits {
     pub max_memory: Percent,
     /// And this much memory stays available.
     pub reserve_memory: Mib,
+    /// Which VMs grow only as far as another node could take them.
+    pub fit_elsewhere: FitElsewhere,
+}
+
+/// Which VMs grow only as far as at least one other node that is online could take them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FitElsewhere {
+    /// Those that high availability starts elsewhere when this node dies.
+    Ha,
+    /// All, so that each can be migrated as well.
+    All,
+    /// None.
+    Off,
+}
+
+impl std::fmt::Display for FitElsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Ha => "ha",
+            Self::All => "all",
+            Self::Off => "off",
+        })
+    }
 }
 
 impl Default for Settings {
@@ -257,6 +281,7 @@ impl Default for Settings {
                 max_cpu: Percent::whole(90),
                 max_memory: Percent::whole(90),
                 reserve_memory: Mib::gib(2),
+                fit_elsewhere: FitElsewhere::Ha,
             },
             notify: notify::Settings::default(),
         }

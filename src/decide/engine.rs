@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::config::{InForce, Mode, ResourceSettings, Selection, Settings, VmSettings};
+use crate::config::{HostLimits, InForce, Mode, ResourceSettings, Selection, Settings, VmSettings};
 use crate::domain::{Moment, Resource};
 use crate::observe::{Snapshot, VmView};
 
 use super::budget::Budget;
+use super::elsewhere::{self, Elsewhere};
 use super::gates::{self, LOW_READINGS};
 use super::judged::{self, Judged};
 use super::levers::{self, Levers, Movable};
@@ -41,6 +42,7 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
                     widest: own.at_its_widest(),
                     now,
                     oldest: gates::oldest_reading(settings),
+                    host: &settings.host,
                 };
                 for resource in Resource::ALL {
                     let mut of_this = tick.judge(vm, resource, memory);
@@ -82,6 +84,7 @@ struct Tick<'a> {
     widest: Cow<'a, VmSettings>,
     now: Moment,
     oldest: Duration,
+    host: &'a HostLimits,
 }
 
 impl Tick<'_> {
@@ -252,6 +255,7 @@ impl Tick<'_> {
             return Err(Reason::EnoughChanges { most, per, until });
         }
         if grows {
+            let to = self.fit_elsewhere(vm, movable, to)?;
             let most = movable.stops.down(has + movable.grow_at_most);
             Ok((
                 to.min(most.max(movable.stops.up(has + movable.grain()))),
@@ -260,6 +264,24 @@ impl Tick<'_> {
         } else {
             self.shrink(vm, movable, to).map(|to| (to, reason))
         }
+    }
+
+    /// How far a growth to `to` may go so that another node could still take the VM.
+    fn fit_elsewhere(&self, vm: &VmView, movable: &Movable, to: f64) -> Result<f64, Reason> {
+        let resource = movable.lever.resource();
+        let others = &self.snapshot.cluster.others;
+        let Some(Elsewhere { most, node }) = elsewhere::most(vm, resource, others, self.host)?
+        else {
+            return Ok(to);
+        };
+        let to = to.min(movable.stops.down(most));
+        if to < movable.allocation + movable.grain() * 0.999 {
+            return Err(Reason::FitsNowhereElse {
+                most: resource.amount(most),
+                node: node.name.clone(),
+            });
+        }
+        Ok(to)
     }
 
     /// Whether anything may be changed at all.

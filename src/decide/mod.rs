@@ -4,6 +4,7 @@
 //! async. The daemon, `--dry-run`, `backtest` and the tests all call [`plan`].
 
 mod budget;
+mod elsewhere;
 mod engine;
 mod gates;
 mod judged;

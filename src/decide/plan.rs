@@ -215,6 +215,13 @@ pub enum Reason {
         /// The room that is left under the host limits.
         free: Amount,
     },
+    /// No other node could take the VM if it had more.
+    FitsNowhereElse {
+        /// The most that one could give it.
+        most: Amount,
+        /// Which node that is.
+        node: NodeName,
+    },
     /// A value that the decision rests on is unknown.
     Unmeasured {
         /// What is unknown and why.
@@ -343,6 +350,10 @@ impl fmt::Display for Reason {
             Self::HostFull { resource, free } => {
                 write!(f, "the node has no more {resource} ({free} free)")
             }
+            Self::FitsNowhereElse { most, node } => write!(
+                f,
+                "no other node could take it with more: {node} could give it {most}"
+            ),
             Self::Unmeasured { why } => write!(f, "unknown: {why}"),
             Self::NoLever { why } => write!(f, "cannot be moved: {why}"),
             Self::Resting { lever, until } => {

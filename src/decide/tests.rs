@@ -1,5 +1,6 @@
 //! Stories of decisions.
 
+mod elsewhere;
 mod hands_off;
 mod levers;
 mod properties;

@@ -23,6 +23,8 @@ pub enum Source {
     ConfigFile,
     /// What `pvesh get /cluster/resources` reports, up to ten seconds old.
     Pvesh,
+    /// What pvestatd of each node last broadcast, in /etc/pve/.rrd.
+    Pvestatd,
     /// A recorded history, in backtest.
     Trace,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Source {
             Self::Qemu => "QEMU",
             Self::ConfigFile => "configuration",
             Self::Pvesh => "pvesh",
+            Self::Pvestatd => "pvestatd",
             Self::Trace => "trace",
         })
     }

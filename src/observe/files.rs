@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::{NodeName, VmId};
+use crate::domain::{Moment, NodeName, Reading, Source, VmId};
 use crate::pve::{Layout, VmConfig, pmxcfs, vmlist::VmList};
+
+use super::OtherNode;
+use super::others::Others;
 
 /// Everything that /etc/pve told in one look.
 #[derive(Debug, Clone)]
@@ -13,6 +16,8 @@ pub(super) struct Listing {
     pub(super) quorate: Result<bool, String>,
     /// All VMs of the cluster, or why they are unknown.
     pub(super) vms: Result<BTreeMap<VmId, Listed>, String>,
+    /// The other nodes that are online; none where nobody asks for them.
+    pub(super) others: Reading<Vec<OtherNode>>,
 }
 
 /// One VM, as its configuration file has it.
@@ -31,6 +36,7 @@ pub(super) struct Files {
     started: Option<u64>,
     /// Configurations by the version that `.vmlist` gave them.
     known: BTreeMap<VmId, (NodeName, u64, Arc<VmConfig>)>,
+    others: Others,
 }
 
 impl Files {
@@ -39,12 +45,18 @@ impl Files {
             layout,
             started: None,
             known: BTreeMap::new(),
+            others: Others::default(),
         }
     }
 
-    /// One look. Blocks while /etc/pve does.
-    pub(super) fn look(&mut self) -> Listing {
+    /// One look, at other nodes only if they matter. Blocks while /etc/pve does.
+    pub(super) fn look(&mut self, others_matter: bool) -> Listing {
         Listing {
+            others: if others_matter {
+                self.others.look(&self.layout)
+            } else {
+                Reading::known(Vec::new(), Moment::now(), Source::ConfigFile)
+            },
             quorate: pmxcfs::quorate(&self.layout).map_err(|e| e.to_string()),
             vms: self.vms(),
         }

@@ -20,6 +20,7 @@ pub(crate) fn node(vms: impl IntoIterator<Item = VmView>) -> Snapshot {
         cluster: ClusterView {
             quorate: Reading::known(true, NOW, Source::Proc),
             pause: None,
+            others: Reading::known(Vec::new(), NOW, Source::Proc),
         },
         host: HostView {
             cpus: Cores::whole(16),
@@ -70,6 +71,7 @@ pub(crate) fn vm(id: u32) -> VmView {
         changing: false,
         pending: Vec::new(),
         hold: None,
+        fails_over: false,
     }
 }
 

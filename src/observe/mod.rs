@@ -9,6 +9,7 @@ mod guest;
 mod inspect;
 mod meter;
 mod observer;
+mod others;
 mod patient;
 mod snapshot;
 mod vm;
@@ -17,6 +18,6 @@ pub use inspect::{Inspection, inspect};
 pub use observer::Observer;
 pub(crate) use patient::Patient;
 pub use snapshot::{
-    Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, Pause, Power,
-    Snapshot, VmView,
+    Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, OtherNode,
+    Pause, Power, Snapshot, VmView,
 };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::{Selection, Settings};
+use crate::config::{FitElsewhere, Selection, Settings};
 use crate::domain::{Cores, Mib, Moment, NodeName, Reading, Source, VmId};
 use crate::host::{CpuTimes, Memory};
 use crate::pve::process::QemuProcess;
@@ -18,7 +18,7 @@ use crate::record::VmRef;
 use super::files::{Files, Listed, Listing};
 use super::patient::Patient;
 use super::vm::{Look, Watched};
-use super::{ClusterView, HostView, MemoryNeed, Power, Snapshot, VmView};
+use super::{ClusterView, HostView, MemoryNeed, OtherNode, Power, Snapshot, VmView};
 
 /// How long a tick waits for /etc/pve. It answers in milliseconds, or hangs until the cluster is in order again.
 const FILES_LIMIT: Duration = Duration::from_secs(2);
@@ -114,7 +114,8 @@ impl Observer {
 
     /// Looks at everything. `changing` are the VMs with a change in hand.
     pub async fn snapshot(&mut self, settings: &Settings, changing: &BTreeSet<VmId>) -> Snapshot {
-        let quorate = self.look_at_files().await;
+        let others_matter = settings.host.fit_elsewhere != FitElsewhere::Off;
+        let (quorate, others) = self.look_at_files(others_matter).await;
         let chosen = self.chosen(settings);
         let own: BTreeMap<VmId, Arc<VmConfig>> = chosen
             .iter()
@@ -169,28 +170,35 @@ impl Observer {
             cluster: ClusterView {
                 quorate,
                 pause: None,
+                others,
             },
             host,
             vms,
         }
     }
 
-    /// Whether /etc/pve accepts writes; brings the list of VMs up to date on the way.
-    async fn look_at_files(&mut self) -> Reading<bool> {
-        let Some(listing) = self.files.read(FILES_LIMIT, Files::look).await else {
-            return Reading::unknown(format!(
-                "it has not answered for {} s",
-                FILES_LIMIT.as_secs()
-            ));
+    /// Whether /etc/pve accepts writes, and the other nodes; brings the list of VMs up to date on the way.
+    async fn look_at_files(
+        &mut self,
+        others_matter: bool,
+    ) -> (Reading<bool>, Reading<Vec<OtherNode>>) {
+        let look = move |files: &mut Files| files.look(others_matter);
+        let Some(listing) = self.files.read(FILES_LIMIT, look).await else {
+            let why = format!("it has not answered for {} s", FILES_LIMIT.as_secs());
+            return (Reading::unknown(why.clone()), Reading::unknown(why));
         };
-        match listing.vms {
-            Ok(vms) => self.listed = vms,
-            Err(why) => return Reading::Unknown(why),
-        }
-        match listing.quorate {
+        let quorate = match listing.vms {
+            Err(why) => Err(why),
+            Ok(vms) => {
+                self.listed = vms;
+                listing.quorate
+            }
+        };
+        let quorate = match quorate {
             Ok(quorate) => Reading::known(quorate, Moment::now(), Source::ConfigFile),
             Err(why) => Reading::Unknown(why),
-        }
+        };
+        (quorate, listing.others)
     }
 
     /// The VMs that the settings select, wherever they are.

@@ -29,6 +29,22 @@ pub struct ClusterView {
     pub quorate: Reading<bool>,
     /// Set while an admin has told the agent to change nothing.
     pub pause: Option<Pause>,
+    /// The other nodes that are online, as far as they tell what they have. Unknown where none of them does. Empty where
+    /// this one is alone, or where nothing is to fit elsewhere.
+    pub others: Reading<Vec<OtherNode>>,
+}
+
+/// What another node could give a VM that came to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherNode {
+    /// Its name.
+    pub name: NodeName,
+    /// Logical CPUs.
+    pub cpus: Cores,
+    /// Memory that its kernel manages.
+    pub memory_total: Mib,
+    /// Memory that it could still hand out.
+    pub memory_available: Mib,
 }
 
 /// An admin's order to change nothing until it is taken back.
@@ -121,6 +137,8 @@ pub struct VmView {
     pub pending: Vec<String>,
     /// Why the cluster wants it left alone, if so.
     pub hold: Option<Hold>,
+    /// Whether high availability starts it on another node when this one dies.
+    pub fails_over: bool,
 }
 
 /// A VM's CPU: what it could have, what it has, what it uses.

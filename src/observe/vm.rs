@@ -381,6 +381,7 @@ impl VmView {
             changing: false,
             pending: config.pending.clone(),
             hold: None,
+            fails_over: false,
         }
     }
 }

@@ -178,6 +178,20 @@ fn problem(verdict: &Verdict, settings: &Settings) -> Option<(String, EventKind)
                 },
             ))
         }
+        Reason::FitsNowhereElse { most, node } => {
+            let why = format!(
+                "no other node could take it with more ({node} could give it most): see host.fit_elsewhere"
+            );
+            Some((
+                word("elsewhere"),
+                EventKind::WantsMore {
+                    resource,
+                    wants: verdict.wanted?,
+                    limit: *most,
+                    why,
+                },
+            ))
+        }
         Reason::Unmeasured { why } | Reason::NoLever { why } => degraded(
             word("unmeasured"),
             format!("{resource} is left alone: {why}"),

@@ -194,6 +194,7 @@ pub(crate) fn snapshot(
         cluster: ClusterView {
             quorate: Reading::known(quorate, now, Source::ConfigFile),
             pause: None,
+            others: Reading::known(Vec::new(), now, Source::ConfigFile),
         },
         host: HostView {
             cpus: Cores::whole(64),
@@ -280,6 +281,7 @@ pub(crate) fn view(
         changing: false,
         pending: Vec::new(),
         hold: None,
+        fails_over: false,
     }
 }
 

@@ -6,15 +6,17 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::VmId;
+use crate::observe::OtherNode;
 
 prop_compose! {
     fn any_vm(id: u32)(
         vcpus in 1u32..=16, ceiling in 1u32..=16, used in prop::option::of(0.0..20.0f64), hotplug: bool,
         limit in prop::option::of(1u32..160), actual in 256u64..40_000, configured in 256u64..40_000,
         need in prop::option::of(0u64..50_000), pressure: bool, cache: bool, resident in 0u64..40_000,
-        odd in 0u8..12,
+        odd in 0u8..12, fails_over: bool,
     ) -> VmView {
         let mut vm = vm(id);
+        vm.fails_over = fails_over;
         vm.cpu.ceiling = ceiling.max(vcpus);
         vm.cpu.vcpus = Reading::known(vcpus, NOW, Source::Qemu);
         if !hotplug {
@@ -45,10 +47,19 @@ prop_compose! {
     fn any_node()(
         vms in prop::collection::vec((100u32..10_000).prop_flat_map(any_vm), 1..8),
         used in 0.0..20.0f64, available in 0u64..65_536,
+        others in prop::collection::vec((1u32..32, 0u64..65_536), 0..3),
     ) -> Snapshot {
         let mut node = node(vms);
         node.host.cpu_used = Reading::known(Cores::from_f64(used), NOW, Source::Proc);
         node.host.memory_available = Reading::known(Mib(available), NOW, Source::Proc);
+        let other = |(cpus, available)| OtherNode {
+            name: "pve2".parse().unwrap(),
+            cpus: Cores::whole(cpus),
+            memory_total: Mib::gib(64),
+            memory_available: Mib(available),
+        };
+        let others = others.into_iter().map(other).collect();
+        node.cluster.others = Reading::known(others, NOW, Source::Pvestatd);
         node
     }
 }
@@ -84,6 +95,14 @@ proptest! {
                             prop_assert!(to >= vm.memory.need.value().unwrap().need);
                         }
                     }
+                }
+                if change.grows() && vm.fails_over {
+                    let others = before.cluster.others.value().unwrap();
+                    let could_take = |other: &OtherNode| match change.to {
+                        Amount::Cpu(to) => to <= other.cpus,
+                        Amount::Memory(to) => to <= other.memory_available,
+                    };
+                    prop_assert!(others.is_empty() || others.iter().any(could_take), "{change:?}");
                 }
                 prop_assert!(vm.lock.is_none() && vm.power == Power::Running && vm.owner == before.node);
             }
