@@ -6,139 +6,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::act::Done;
-use crate::decide::{Memory, VmMemory};
-use crate::domain::{Moment, NodeName, Resource, VmId};
-use crate::observe::{Hold, Pause, Power, Snapshot, VmView};
-use crate::record::Day;
+use crate::decide::VmMemory;
+use crate::domain::{NodeName, Resource, VmId};
+use crate::observe::{Hold, Pause};
 
 use super::clearance::{Withheld, free_config};
-use super::facts::VmFacts;
+use super::facts::{LastChange, VmFacts};
 use super::files::{FilesError, SharedFiles};
 use super::ha::HaStatus;
 use super::janitor::{Clock, Janitor};
 use super::pause;
 use super::report::{AgentReport, Reporter};
+use super::round::{Arrival, Note, Round, Seen, View};
 
 /// How often the facts of a VM that is ours are read again. What was written can be overwritten once by an old owner
 /// whose write hung while the VM moved; this puts it right.
 const VERIFY_EVERY: Duration = Duration::from_secs(60);
 /// After a gap of this length between rounds nothing is taken for granted: VMs may have gone and come back.
 const GAP: Duration = Duration::from_secs(30);
-
-/// A managed VM as the agent sees it in this round.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// The node whose directory holds its configuration.
-    pub owner: NodeName,
-    /// Whether it runs here and carries no lock.
-    pub free: bool,
-}
-
-impl Seen {
-    /// The managed VMs of `snapshot`.
-    pub fn all(snapshot: &Snapshot) -> BTreeMap<VmId, Self> {
-        let seen = |vm: &VmView| {
-            let free = vm.owner == snapshot.node && vm.power == Power::Running && vm.lock.is_none();
-            Self {
-                owner: vm.owner.clone(),
-                free,
-            }
-        };
-        snapshot
-            .vms
-            .iter()
-            .map(|(id, vm)| (*id, seen(vm)))
-            .collect()
-    }
-}
-
-/// A change that was seen to take effect, and what is remembered of the VM since.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Note {
-    /// The change.
-    pub done: Done,
-    /// What decisions remember of the VM.
-    pub learned: Option<VmMemory>,
-}
-
-/// What a round is given.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Round {
-    /// The time by the wall clock.
-    pub now: Moment,
-    /// The time since the process began.
-    pub at: Duration,
-    /// Whether /etc/pve accepts changes.
-    pub quorate: bool,
-    /// The managed VMs of the whole cluster.
-    pub vms: BTreeMap<VmId, Seen>,
-    /// Changes since the last round.
-    pub notes: Vec<Note>,
-    /// What the agent says of itself.
-    pub report: AgentReport,
-}
-
-/// A VM that this node's agent may change from now on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Arrival {
-    /// Which VM.
-    pub vm: VmId,
-    /// Whose it was; this node itself where its agent was restarted.
-    pub from: NodeName,
-    /// What the last owner's decisions remembered of it.
-    pub learned: Option<VmMemory>,
-    /// When that was written down, by the last owner's clock.
-    pub written: Moment,
-}
-
-/// What a round found.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct View {
-    /// The order to change nothing, if there is one.
-    pub pause: Option<Pause>,
-    /// VMs of this node that must be left alone, and why.
-    pub holds: BTreeMap<VmId, Hold>,
-    /// VMs that HA restarts elsewhere when this node dies.
-    pub ha: HaStatus,
-    /// VMs that have come to this node.
-    pub arrivals: Vec<Arrival>,
-    /// VMs whose facts were cleared away, since they exist no more.
-    pub cleared: Vec<VmId>,
-    /// What the day was like for the whole cluster, where it fell to this agent to tell it.
-    pub day: Option<Day>,
-    /// What did not work, though nothing depends on it now.
-    pub problem: Option<FilesError>,
-}
-
-impl View {
-    /// Puts what was found where decisions look for it: who paused the cluster and which VMs to leave alone into
-    /// `snapshot`, what another node's agent learned into `memory`.
-    pub fn enter(&self, snapshot: &mut Snapshot, memory: &mut Memory) {
-        for arrival in &self.arrivals {
-            let comes_back = arrival.from == snapshot.node;
-            // What this node itself remembers of its VMs is younger than what it wrote down for the others.
-            if !(comes_back && memory.of_vm(arrival.vm).is_some()) {
-                memory.take_over(
-                    arrival.vm,
-                    arrival.learned.clone(),
-                    arrival.written,
-                    snapshot.at,
-                );
-            }
-        }
-        if snapshot.cluster.pause.is_none() {
-            snapshot.cluster.pause.clone_from(&self.pause);
-        }
-        for (vm, view) in &mut snapshot.vms {
-            view.fails_over = self.ha.manages(*vm);
-        }
-        for (vm, hold) in &self.holds {
-            if let Some(view) = snapshot.vms.get_mut(vm) {
-                view.hold = Some(hold.clone());
-            }
-        }
-    }
-}
 
 /// This node's agent in the cluster.
 #[derive(Debug, Clone)]
@@ -160,10 +45,12 @@ struct Own {
     read: Duration,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Unwritten {
     done: BTreeMap<Resource, Done>,
     learned: Option<VmMemory>,
+    /// The changes before these, as the facts had them: what others have put there since is younger than these.
+    before: BTreeMap<Resource, LastChange>,
 }
 
 impl Member {
@@ -185,12 +72,7 @@ impl Member {
     /// # Errors
     /// It cannot be told whether anything may be changed: then nothing may.
     pub fn round(&mut self, files: &impl SharedFiles, round: Round) -> Result<View, FilesError> {
-        for note in round.notes {
-            self.unwritten
-                .entry(note.done.change.vm)
-                .or_default()
-                .take(note);
-        }
+        self.take(round.notes);
         if self
             .last_round
             .is_some_and(|last| round.at.saturating_sub(last) > GAP)
@@ -235,12 +117,7 @@ impl Member {
     /// # Errors
     /// The shared files refused.
     pub fn stop(&mut self, files: &impl SharedFiles, round: Round) -> Result<(), FilesError> {
-        for note in round.notes {
-            self.unwritten
-                .entry(note.done.change.vm)
-                .or_default()
-                .take(note);
-        }
+        self.take(round.notes);
         let clock = Clock {
             at: round.at,
             now: round.now,
@@ -250,6 +127,22 @@ impl Member {
         report.running = false;
         self.reporter
             .tell(files, &self.node, report, clock.at, clock.now)
+    }
+
+    /// Remembers what is to be written down.
+    fn take(&mut self, notes: Vec<Note>) {
+        for note in notes {
+            let vm = note.done.change.vm;
+            let facts = self.own.get(&vm).and_then(|own| own.facts.as_ref());
+            let unwritten = self.unwritten.entry(vm).or_insert_with(|| Unwritten {
+                done: BTreeMap::new(),
+                learned: None,
+                before: facts.map(|facts| facts.changes.clone()).unwrap_or_default(),
+            });
+            let resource = note.done.change.lever.resource();
+            unwritten.done.insert(resource, note.done);
+            unwritten.learned = note.learned;
+        }
     }
 
     /// The order to change nothing. It counts as taken back only when two looks in a row did not find it, since a file
@@ -372,8 +265,10 @@ impl Member {
             facts = facts.taken_over(self.node.clone(), clock.now);
         }
         if let Some(unwritten) = self.unwritten.get(&vm) {
-            for done in unwritten.done.values() {
-                facts.record(done, unwritten.learned.as_ref());
+            for (resource, done) in &unwritten.done {
+                if !unwritten.is_overtaken(*resource, &facts, &self.node) {
+                    facts.record(done, unwritten.learned.as_ref());
+                }
             }
         }
         facts.write(files, vm)?;
@@ -403,20 +298,10 @@ impl Member {
 }
 
 impl Unwritten {
-    fn take(&mut self, note: Note) {
-        self.done
-            .insert(note.done.change.lever.resource(), note.done);
-        self.learned = note.learned;
-    }
-}
-
-impl Arrival {
-    fn of(vm: VmId, facts: &VmFacts) -> Self {
-        Self {
-            vm,
-            from: facts.owner.clone(),
-            learned: facts.learned(),
-            written: facts.written,
-        }
+    /// Whether the VM was with another agent in the meantime, which changed `resource` since: it was given away and came
+    /// back while the agent of `node` was stopped.
+    fn is_overtaken(&self, resource: Resource, facts: &VmFacts, node: &NodeName) -> bool {
+        let last = facts.changes.get(&resource);
+        last.is_some_and(|last| last.node != *node && self.before.get(&resource) != Some(last))
     }
 }

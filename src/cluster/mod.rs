@@ -15,6 +15,7 @@ mod mounted;
 mod overview;
 pub mod pause;
 mod report;
+mod round;
 mod settings;
 
 pub use clearance::{Clearance, Withheld, clear};
@@ -22,8 +23,9 @@ pub use facts::{Baseline, FactsError, LastChange, VmFacts};
 pub use files::{CONFIG, FilesError, SharedFiles, config_path, facts_path, report_path};
 pub use ha::HaStatus;
 pub use lock::Lock;
-pub use member::{Arrival, Member, Note, Round, Seen, View};
+pub use member::Member;
 pub use mounted::Mounted;
 pub use overview::{NodeOverview, Overview, VmOverview};
 pub use report::{AgentReport, REPORT_EVERY, digest};
+pub use round::{Arrival, Note, Round, Seen, View};
 pub use settings::{InForce, Known, in_force, read_settings, settings_in_force};

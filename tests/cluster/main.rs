@@ -20,5 +20,6 @@ mod daily;
 mod faults;
 mod handle;
 mod model;
+mod overtaken;
 mod simulation;
 mod world;
