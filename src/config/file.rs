@@ -12,7 +12,7 @@ use super::parse;
 use super::report::Report;
 use super::section::{Section, Written, WrittenList};
 use super::settings::{CpuMethod, FitElsewhere, MemoryMethod, Mode, PolicyKind};
-use super::units::{Cap, Choice, ProfileName, Scalar, Tag};
+use super::units::{Cap, Choice, Pace, ProfileName, Scalar, Tag};
 use super::windows::{self, WindowLayer};
 use crate::domain::{Cores, Mib, Percent, VmId};
 
@@ -22,6 +22,8 @@ const INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::fr
 const COOLDOWN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(86_400);
 /// An hour is the longest that Kubernetes allows.
 const STABILIZATION: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+/// Half an hour is the longest that Kubernetes allows.
+const RATE_PERIOD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(1800);
 /// A tenth of a core is the quota's grain. The upper end only catches typing errors: QEMU's q35 ends at 4096.
 const CORES: RangeInclusive<Cores> = Cores::milli(100)..=Cores::whole(4096);
 /// The least and the most that PVE gives a VM (`Mem.pm: $memory_fmt`, `get_max_mem`).
@@ -118,6 +120,9 @@ pub(super) struct Layer {
     pub(super) tolerance: Option<Written<Percent>>,
     pub(super) stabilization_up: Option<Written<Duration>>,
     pub(super) stabilization_down: Option<Written<Duration>>,
+    pub(super) rate_up: Option<Written<Pace>>,
+    pub(super) rate_down: Option<Written<Pace>>,
+    pub(super) rate_period: Option<Written<Duration>>,
     pub(super) per_hour: Option<Written<Cap>>,
     pub(super) per_day: Option<Written<Cap>>,
     pub(super) cooldown_up: Option<Written<Duration>>,
@@ -220,6 +225,11 @@ fn layer(section: &mut Section<'_>) -> Layer {
     let stabilization_up = stabilization.ranged("up", STABILIZATION);
     let stabilization_down = stabilization.ranged("down", STABILIZATION);
     stabilization.finish();
+    let mut rate = threshold.section("rate");
+    let rate_up = rate.value("up");
+    let rate_down = rate.value("down");
+    let rate_period = rate.ranged("period", RATE_PERIOD);
+    rate.finish();
     threshold.finish();
     let mut changes = section.section("changes");
     let per_hour = changes.value("per_hour");
@@ -229,6 +239,9 @@ fn layer(section: &mut Section<'_>) -> Layer {
         tolerance,
         stabilization_up,
         stabilization_down,
+        rate_up,
+        rate_down,
+        rate_period,
         per_hour,
         per_day,
         mode,

@@ -31,5 +31,6 @@ pub use provenance::{Effective, EffectiveVm, NoProfile, Origin, Provenance, Sche
 pub use schedule::{Days, InForce, Overrides, TimeOfDay, Window, Zone};
 pub use settings::{
     Caps, Cooldown, CpuMethod, CpuSettings, FitElsewhere, HostLimits, MemoryMethod, MemorySettings,
-    Mode, PolicyKind, ResourceSettings, Select, Selection, Settings, Steady, VmEntry, VmSettings,
+    Mode, PolicyKind, Rate, ResourceSettings, Select, Selection, Settings, Steady, VmEntry,
+    VmSettings,
 };

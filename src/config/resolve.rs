@@ -9,10 +9,10 @@ use super::provenance::{Effective, Origin, Provenance};
 use super::report::Report;
 use super::section::{Written, WrittenList};
 use super::settings::{
-    Caps, Cooldown, CpuSettings, HostLimits, MemorySettings, ResourceSettings, Select, Settings,
-    Steady, VmEntry, VmSettings,
+    Caps, Cooldown, CpuSettings, HostLimits, MemorySettings, Rate, ResourceSettings, Select,
+    Settings, Steady, VmEntry, VmSettings,
 };
-use super::units::{Cap, Scalar, Tag, nearest};
+use super::units::{Cap, Pace, Scalar, Tag, nearest};
 use super::windows;
 use crate::domain::VmId;
 
@@ -201,24 +201,7 @@ pub(super) fn flat(profile: &str, layers: Vec<&Layer>) -> Resolved {
         priority,
         ..
     } = VmSettings::default();
-    let built_in = cpu.rule.steady;
-    let steady = Steady {
-        tolerance: pick.one(
-            "threshold.tolerance",
-            |l| l.tolerance.as_ref(),
-            built_in.tolerance,
-        ),
-        up: pick.one(
-            "threshold.stabilization.up",
-            |l| l.stabilization_up.as_ref(),
-            built_in.up,
-        ),
-        down: pick.one(
-            "threshold.stabilization.down",
-            |l| l.stabilization_down.as_ref(),
-            built_in.down,
-        ),
-    };
+    let steady = steady(&mut pick, cpu.rule.steady);
     let settings = VmSettings {
         profile: profile.to_owned(),
         mode: pick.one("mode", |l| l.mode.as_ref(), mode),
@@ -269,6 +252,36 @@ pub(super) fn flat(profile: &str, layers: Vec<&Layer>) -> Resolved {
     };
     let trace = pick.trace;
     Resolved { settings, trace }
+}
+
+fn steady(pick: &mut Pick<'_>, built_in: Steady) -> Steady {
+    let Rate { up, down, period } = built_in.rate;
+    Steady {
+        tolerance: pick.one(
+            "threshold.tolerance",
+            |l| l.tolerance.as_ref(),
+            built_in.tolerance,
+        ),
+        up: pick.one(
+            "threshold.stabilization.up",
+            |l| l.stabilization_up.as_ref(),
+            built_in.up,
+        ),
+        down: pick.one(
+            "threshold.stabilization.down",
+            |l| l.stabilization_down.as_ref(),
+            built_in.down,
+        ),
+        rate: Rate {
+            up: pick
+                .one("threshold.rate.up", |l| l.rate_up.as_ref(), Pace(up))
+                .0,
+            down: pick
+                .one("threshold.rate.down", |l| l.rate_down.as_ref(), Pace(down))
+                .0,
+            period: pick.one("threshold.rate.period", |l| l.rate_period.as_ref(), period),
+        },
+    }
 }
 
 /// Takes each value from the first layer that has it, and notes where that was.

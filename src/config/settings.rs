@@ -172,6 +172,19 @@ pub struct Steady {
     pub up: Duration,
     /// Stabilisation window for shrinking: of the sizes that were right in it, a shrink goes to the largest.
     pub down: Duration,
+    /// How far a size may go within a period.
+    pub rate: Rate,
+}
+
+/// By how much of the size that it had at the start of a period a VM may change within it; `None` is no end.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rate {
+    /// At most so much more.
+    pub up: Option<Percent>,
+    /// At most so much less.
+    pub down: Option<Percent>,
+    /// The period.
+    pub period: Duration,
 }
 
 impl Steady {
@@ -180,6 +193,11 @@ impl Steady {
         tolerance: Percent::whole(0),
         up: Duration::ZERO,
         down: Duration::from_secs(300),
+        rate: Rate {
+            up: None,
+            down: None,
+            period: Duration::from_secs(60),
+        },
     };
 }
 

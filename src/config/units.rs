@@ -7,6 +7,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
 
+mod most;
+
+pub(super) use most::{Cap, Pace};
+
 use super::form::ValueForm;
 use crate::domain::{Cores, Mib, Percent, VmId};
 
@@ -221,36 +225,6 @@ impl Scalar for u32 {
 
     fn show(&self) -> String {
         self.to_string()
-    }
-}
-
-/// How many there may be at most; `None` is no end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cap(pub(super) Option<u32>);
-
-/// More changes than these are not counted: see `decide::memory`.
-pub(super) const CAP_MAX: u32 = 96;
-
-impl Scalar for Cap {
-    fn expected() -> String {
-        format!("a whole number, 2 to {CAP_MAX}, or unlimited")
-    }
-
-    fn read(text: &str) -> Result<Self, Option<String>> {
-        if text == "unlimited" {
-            return Ok(Self(None));
-        }
-        match u32::read(text) {
-            Ok(most @ 2..=CAP_MAX) => Ok(Self(Some(most))),
-            Ok(0 | 1) => Err(Some("up and down again are 2".to_owned())),
-            Ok(_) => Err(Some("write unlimited".to_owned())),
-            Err(_) => Err(nearest(text, ["unlimited"]).map(|word| format!("did you mean {word}?"))),
-        }
-    }
-
-    fn show(&self) -> String {
-        self.0
-            .map_or("unlimited".to_owned(), |most| most.to_string())
     }
 }
 

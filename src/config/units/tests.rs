@@ -73,6 +73,19 @@ fn a_bare_number_is_no_percentage_and_a_percentage_no_number_of_cores() {
 }
 
 #[test]
+fn a_pace_is_a_percentage_or_has_no_end() {
+    assert_eq!(Pace::read("unlimited"), Ok(Pace(None)));
+    let half = Pace(Some(Percent::whole(50)));
+    assert_eq!(Pace::read("50%"), Ok(half));
+    assert_eq!(half.show(), "50%");
+    assert_eq!(hint::<Pace>("50"), "write 50%");
+    assert_eq!(hint::<Pace>("unlimted"), "did you mean unlimited?");
+    for bad in ["0%", "-5%", "150%", "none", ""] {
+        assert_eq!(Pace::read(bad), Err(None), "{bad:?}");
+    }
+}
+
+#[test]
 fn a_tag_has_the_form_that_proxmox_accepts() {
     assert_eq!(Tag::read("AutoScale"), Ok(Tag("autoscale".to_owned())));
     for bad in ["", "-x", "a b", "a;b", "größe"] {

@@ -2,7 +2,7 @@
 //!
 //! In tiers: the further past the threshold, the more steps at a time. With a tolerance and stabilisation windows, as
 //! Kubernetes calls them: of all sizes that were right in its window, a shrink goes to the largest, a growth to the
-//! smallest.
+//! smallest. With its rates, too: within a period, no size goes further than a share of what it was at the start.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,12 +24,24 @@ const TIERS_DOWN: [(f64, f64); 2] = [(0.75, 2.0), (0.0, 1.0)];
 /// The windows are kept in parts of this length or of a thirtieth of the longer one, so that what is stored stays small
 /// and does not depend on how often it is fed.
 const PART: Duration = Duration::from_secs(10);
+/// Sizes that are kept of a period, so that what is stored stays small; older ones count as not known.
+const HELD_MOST: usize = 32;
 
 /// The sizes that were right lately.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// The parts of the window, oldest first.
     parts: VecDeque<Part>,
+    /// What was held lately, oldest first: each size once, with the last time it was seen at.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    held: VecDeque<Held>,
+}
+
+/// A size that a VM had.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Held {
+    until: Moment,
+    size: f64,
 }
 
 /// The sizes that were right in a part of the window.
@@ -66,11 +78,13 @@ impl Policy for Threshold {
         };
         let right = right.clamp(seen.min.min(seen.max), seen.max);
         let (least, most) = self.take_in(seen, right);
+        let before = self.at_start_of_period(seen);
         let amount = match right > seen.allocation {
-            // Who is short waits for nothing.
-            true if seen.short => right,
-            true => least.max(seen.allocation),
-            false => most.min(seen.allocation),
+            // Who is short waits for no window, and for memory not at all.
+            true if seen.short && seen.resource == Resource::Memory => right,
+            true if seen.short => at_most_up(seen, before, right),
+            true => at_most_up(seen, before, least).max(seen.allocation),
+            false => at_most_down(seen, before, most).min(seen.allocation),
         };
         Want {
             amount,
@@ -120,6 +134,46 @@ impl Threshold {
         };
         (least, most)
     }
+
+    /// What the VM had when the period of the rates began, or as far back as is known.
+    fn at_start_of_period(&mut self, seen: &Observation<'_>) -> f64 {
+        let rate = seen.settings.steady.rate;
+        let (now, size) = (seen.now, seen.allocation);
+        if rate.up.is_none() && rate.down.is_none() {
+            self.held.clear();
+            return size;
+        }
+        self.held
+            .retain(|held| held.until <= now && now.since(held.until) <= rate.period);
+        match self.held.back_mut() {
+            Some(last) if last.size == size => last.until = now,
+            _ => self.held.push_back(Held { until: now, size }),
+        }
+        if self.held.len() > HELD_MOST {
+            self.held.pop_front();
+        }
+        self.held.front().map_or(size, |first| first.size)
+    }
+}
+
+/// `right`, or as far as the rate lets a VM grow that had `before` at the start of the period: a step at least.
+fn at_most_up(seen: &Observation<'_>, before: f64, right: f64) -> f64 {
+    let Some(share) = seen.settings.steady.rate.up else {
+        return right;
+    };
+    let step = step(seen.resource);
+    let way = (before * share.fraction() / step).ceil().max(1.0) * step;
+    right.min((before + way).max(seen.allocation))
+}
+
+/// `right`, or as far as the rate lets a VM shrink that had `before` at the start of the period: a step at least.
+fn at_most_down(seen: &Observation<'_>, before: f64, right: f64) -> f64 {
+    let Some(share) = seen.settings.steady.rate.down else {
+        return right;
+    };
+    let step = step(seen.resource);
+    let way = (before * share.fraction() / step).ceil().max(1.0) * step;
+    right.max((before - way).min(seen.allocation))
 }
 
 fn step(resource: Resource) -> f64 {
@@ -140,7 +194,7 @@ fn steps(tiers: &[(f64, f64)], gone: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ResourceSettings, Steady};
+    use crate::config::{Rate, ResourceSettings, Steady};
     use crate::decide::policy::Sample;
 
     const RULE: ResourceSettings = ResourceSettings::new(Percent::whole(80), Percent::whole(20));
@@ -219,9 +273,59 @@ mod tests {
                 tolerance: Percent::whole(tolerance),
                 up: Duration::from_secs(up),
                 down: Duration::from_secs(down),
+                ..RULE.steady
             },
             ..RULE
         }
+    }
+
+    /// Without windows, at most `up` and `down` percent a minute.
+    fn paced(up: Option<u32>, down: Option<u32>) -> ResourceSettings {
+        let mut settings = steady(0, 0, 0);
+        settings.steady.rate = Rate {
+            up: up.map(Percent::whole),
+            down: down.map(Percent::whole),
+            period: Duration::from_secs(60),
+        };
+        settings
+    }
+
+    #[test]
+    fn a_size_goes_no_further_in_a_minute_than_its_rate_allows() {
+        // Seconds, usage, what the VM has, what is wanted.
+        let table = [
+            (0, 4.0, 4.0, 6.0),
+            (5, 6.0, 6.0, 6.0),
+            (55, 6.0, 6.0, 6.0),
+            (66, 6.0, 6.0, 9.0),
+            (200, 0.1, 8.0, 6.0),
+            (205, 0.1, 6.0, 6.0),
+            (262, 0.1, 6.0, 4.0),
+        ];
+        let (settings, mut policy) = (paced(Some(50), Some(25)), Threshold::default());
+        for (second, usage, has, expected) in table {
+            let wants = ask_with(&mut policy, &settings, second, usage, has);
+            assert_eq!(wants, expected, "at {second} s");
+        }
+    }
+
+    #[test]
+    fn the_smallest_rate_is_a_step_a_period() {
+        let (settings, mut policy) = (paced(Some(1), Some(1)), Threshold::default());
+        assert_eq!(ask_with(&mut policy, &settings, 0, 2.0, 2.0), 3.0);
+        assert_eq!(ask_with(&mut policy, &settings, 5, 3.0, 3.0), 3.0);
+        assert_eq!(ask_with(&mut policy, &settings, 70, 0.1, 3.0), 2.0);
+    }
+
+    #[test]
+    fn what_was_held_within_a_period_does_not_grow_with_the_changes() {
+        let (mut settings, mut policy) = (paced(Some(100), None), Threshold::default());
+        settings.steady.rate.period = Duration::from_secs(1800);
+        for second in 0..1800 {
+            let has = (1 + second % 16) as f64;
+            ask_with(&mut policy, &settings, second, 0.5 * has, has);
+        }
+        assert!(policy.held.len() <= HELD_MOST);
     }
 
     #[test]
