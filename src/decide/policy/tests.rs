@@ -97,9 +97,22 @@ proptest! {
             shares.iter().for_each(|share| { vm.live(share * vm.limits.1); });
             let stored = serde_json::to_string(&vm.policy).unwrap();
             prop_assert!(stored.len() < 64 * 1024, "{} bytes", stored.len());
-            let mut restored = Vm { policy: serde_json::from_str(&stored).unwrap(), ..vm };
-            let before = restored.allocation;
-            let after = restored.live(0.0);
+            let policy = serde_json::from_str(&stored).unwrap();
+            let mut restored = Vm { policy, ..vm };
+            for share in shares.iter().rev() {
+                let demand = share * vm.limits.1;
+                prop_assert_eq!(restored.live(demand), vm.live(demand));
+            }
+        }
+    }
+
+    #[test]
+    fn who_uses_nothing_is_given_nothing_more(resource in resources(), shares in shares()) {
+        for kind in KINDS {
+            let mut vm = Vm::new(kind, resource);
+            shares.iter().for_each(|share| { vm.live(share * vm.limits.1); });
+            let before = vm.allocation;
+            let after = vm.live(0.0);
             prop_assert!(after <= before);
         }
     }

@@ -146,14 +146,20 @@ impl Cpu {
             course.go(&self.sizes, &needs, prices, patience, first);
         }
         self.choose(prices);
-        let amount = self.courses.get(self.follows);
+        let course = self.courses.get(self.follows);
+        let mut amount = course.map_or(seen.allocation, |course| course.asked);
+        // What would have been better until now, or another course had already, is not given to who does not use it.
+        let wanted = needs.spans.iter().any(|need| need.booked > seen.allocation);
+        if amount > seen.allocation && !wanted {
+            amount = seen.allocation.max(seen.min.min(seen.max));
+        }
         let stands = if settled && !first {
             self.stands(&needs, prices)
         } else {
             0.0
         };
         Verdict {
-            amount: amount.map_or(seen.allocation, |course| course.asked),
+            amount,
             need: within(mean(seen.usage), seen.max.max(0.0)),
             stands_until: later(seen.now, stands),
         }
