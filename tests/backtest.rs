@@ -108,6 +108,24 @@ fn a_trace_gives_the_changes_in_time_order_from_time_zero_and_sums_of_them() {
 }
 
 #[test]
+fn the_report_for_programs_is_the_same_byte_for_byte() {
+    let node = node();
+    let file = trace(&node, "office.csv", OFFICE);
+    let levers = ["--cpu-method", "vcpus", "--memory-method", "dimm"];
+    let run = |format| {
+        let asked = [
+            &["--trace", &file][..],
+            &levers,
+            &["--output-format", format],
+        ];
+        backtest(&node, &asked.concat())
+    };
+    insta::assert_snapshot!("report_json_pretty", run("json-pretty").stdout);
+    assert_eq!(run("json").json(), run("json-pretty").json());
+    assert_eq!(run("json").stdout, run("json").stdout);
+}
+
+#[test]
 fn several_traces_may_follow_one_flag_and_memory_may_be_absent() {
     let node = node();
     let one = trace(&node, "one.csv", OFFICE);
