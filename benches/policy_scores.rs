@@ -141,13 +141,13 @@ fn table(title: &str, sets: &[Set], show: impl Fn(&Means) -> String) {
     print!("{:14}", "");
     Contestant::ALL
         .iter()
-        .for_each(|who| print!("{:>14}", who.name()));
+        .for_each(|who| print!("{:>17}", who.name()));
     println!();
     for set in sets {
         print!("{:14}", set.name);
         for index in 0..Contestant::ALL.len() {
             let cell = |means: &Vec<Means>| means.get(index).map_or_else(|| "–".to_owned(), &show);
-            print!("{:>14}", set.means.each_ref().map(cell).join(" / "));
+            print!("{:>17}", set.means.each_ref().map(cell).join(" / "));
         }
         println!();
     }

@@ -2,8 +2,9 @@
 //!
 //! `cost = Σ allocation + L · Σ unmet demand + C · changes`, with the sums in core-hours or GiB-hours.
 
+use crate::decide::memory_margin;
 pub use crate::decide::policy::Prices;
-use crate::domain::Resource;
+use crate::domain::{Mib, Resource};
 
 use super::trace::Demand;
 
@@ -45,12 +46,13 @@ impl Grid {
         (self.min + steps * self.grain).min(self.top())
     }
 
-    /// The size with which a run begins. A history does not say what the VM had before it: memory begins at the
-    /// most there is, since shortage before the first decision would be no one's fault; CPU at a quarter of it.
-    pub fn start(&self, resource: Resource) -> f64 {
+    /// The size with which a run through `demand` begins. A history does not say what the VM had before it: whoever made
+    /// the VM is taken to have given it what it needs at its first sample, of memory with the margin that the agent keeps.
+    pub fn start(&self, resource: Resource, demand: &Demand) -> f64 {
+        let first = demand.piece(0).map_or(0.0, |piece| piece.value);
         match resource {
-            Resource::Cpu => self.fit(self.max / 4.0),
-            Resource::Memory => self.top(),
+            Resource::Cpu => self.fit(first),
+            Resource::Memory => self.fit(first + memory_margin(Mib::from_f64(first)).as_f64()),
         }
     }
 

@@ -125,7 +125,7 @@ impl Race {
             resource: self.resource,
             grid: self.grid,
             tick: tick(),
-            start: self.grid.start(self.resource),
+            start: self.grid.start(self.resource, &self.demand),
             settings: match self.resource {
                 Resource::Cpu => &settings.cpu.rule,
                 Resource::Memory => &settings.memory.rule,

@@ -45,7 +45,8 @@ impl Replay<'_> {
         let tick = i64::try_from(settings.check_interval.as_millis())
             .unwrap_or(i64::MAX)
             .max(1);
-        let Some(mut stage) = Stage::new(self.resource, self.grid, self.own) else {
+        let start = self.grid.start(self.resource, demand);
+        let Some(mut stage) = Stage::new(self.resource, self.grid, start, self.own) else {
             return Course::new();
         };
         let mut memory = Memory::default();

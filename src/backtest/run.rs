@@ -138,7 +138,7 @@ impl History {
             resource,
             grid,
             tick,
-            start: grid.start(resource),
+            start: grid.start(resource, demand),
             settings: match resource {
                 Resource::Cpu => &self.own.cpu.rule,
                 Resource::Memory => &self.own.memory.rule,

@@ -66,13 +66,18 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// A VM with the sizes of `grid` in `resource`, which the settings `own` move. `None` cannot be: see [`VM`].
-    pub(super) fn new(resource: Resource, grid: Grid, own: &VmSettings) -> Option<Self> {
+    /// A VM that has the size `start` of those of `grid` in `resource`, which the settings `own` move. `None` cannot be:
+    /// see [`VM`].
+    pub(super) fn new(
+        resource: Resource,
+        grid: Grid,
+        start: f64,
+        own: &VmSettings,
+    ) -> Option<Self> {
         let id = id()?;
         let node: NodeName = "backtest".parse().ok()?;
         let now = Moment::default();
         let lever = lever(resource, own);
-        let start = grid.start(resource);
         let vm = VmView {
             id,
             name: VmName::new("history"),

@@ -80,7 +80,7 @@ fn the_daemons_cool_downs_hold() {
     };
     let mut own = own(PolicyKind::Threshold, CpuMethod::Vcpus, MemoryMethod::Off);
     own.cooldown.up = Duration::from_secs(60);
-    let demand = steps(&[(0, 8.0)], 600);
+    let demand = steps(&[(0, 0.5), (60, 8.0)], 600);
     let course = replay(Resource::Cpu, &settings, &own).course(&demand);
     assert!(course.len() > 2, "{course:?}");
     for pair in course[1..].windows(2) {

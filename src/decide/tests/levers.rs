@@ -107,7 +107,7 @@ fn modules_are_unplugged_only_when_switched_on_several_in_a_call() {
     let plan = story.tick();
     assert_eq!(
         (plan.changes[0].lever, plan.changes[0].to),
-        (Lever::Dimm, memory(2048))
+        (Lever::Dimm, memory(1536))
     );
 }
 

@@ -1,8 +1,8 @@
 //! How much memory: always what is needed and a margin, and given back seldom, as what was taken is missed dearly.
 //!
 //! Shortage of memory cannot be foreseen, but how much a need swings shows how far it may swing again. So a guest keeps
-//! the peak of its [`Rest`], and above it as much as the need has moved within that time. It is shrunk only when
-//! what it holds beyond has cost as much as many changes.
+//! the peak of its [`Rest`], and above it half of what the need has moved within that time. It is shrunk only when
+//! what it holds beyond has cost as much as many changes, and given back all of it at once if it wants some of it soon.
 //!
 //! While a need rises, each growth costs as much as it does to hold a reserve for a time; how much to give ahead is
 //! the economic order quantity (Harris, 1913) for the rise of the last ten minutes.
@@ -28,10 +28,12 @@ const WATCHED: Duration = Duration::from_secs(180);
 /// Nobody looked for so long: what was seen before tells nothing of the present.
 const UNWATCHED: Duration = Duration::from_secs(600);
 /// What holding more than enough must have cost, in changes, before it is given back.
-const PATIENCE: f64 = 80.0;
-/// What a guest keeps beyond its peak, its swing and its margin when something is taken: a module.
-const KEPT_MIB: f64 = 512.0;
-/// A rise is measured over the shortest rest.
+const PATIENCE: f64 = 40.0;
+/// Less than this is not worth a shrink: the smallest module.
+const LEAST_MIB: f64 = 512.0;
+/// The share of its swing that a guest keeps beyond its peak and its margin.
+const SWING: f64 = 0.5;
+/// A rise is measured over this time.
 const RISE_SECONDS: f64 = 600.0;
 
 /// What was learned of a VM's memory.
@@ -58,7 +60,8 @@ impl Memory {
         let value = within(seen.usage.last().map_or(0.0, |sample| sample.value), most);
         let since = self.since_last_look(now);
         let margin = memory_margin(Mib::from_f64(value)).as_f64();
-        self.rest
+        let back = self
+            .rest
             .take_in(now, since, value, value + margin, seen.allocation);
         if seen.allocation != self.held {
             self.held = seen.allocation;
@@ -70,7 +73,8 @@ impl Memory {
         let (amount, stands) = if needed > seen.allocation {
             self.waste = Some(0.0);
             self.shrinks = false;
-            (needed + self.ahead(seen, value), 0.0)
+            let ahead = needed + self.ahead(seen, value);
+            (back.map_or(ahead, |back| back.max(ahead)), 0.0)
         } else {
             self.give_back(seen, since)
         };
@@ -94,7 +98,7 @@ impl Memory {
 
     /// What to give beyond the need while it rises.
     fn ahead(&self, seen: &Observation<'_>, value: f64) -> f64 {
-        let rate = self.rest.rise(seen.now, value) / RISE_SECONDS;
+        let rate = self.rest.rise(seen.now, value, RISE_SECONDS) / RISE_SECONDS;
         (2.0 * Prices::of(seen.resource).change_seconds() * rate).sqrt()
     }
 
@@ -103,7 +107,7 @@ impl Memory {
         let now = seen.now;
         let enough = self.enough(seen);
         let excess = seen.allocation - enough;
-        if excess <= 0.0 {
+        if excess < LEAST_MIB {
             self.waste = Some(0.0);
             self.shrinks = false;
             return (seen.allocation, self.rest.stays(now));
@@ -132,7 +136,7 @@ impl Memory {
         let peak = self.rest.peak(seen.now);
         let swing = peak - self.rest.low(seen.now);
         let margin = memory_margin(Mib::from_f64(peak)).as_f64();
-        let enough = peak + swing + margin + KEPT_MIB;
+        let enough = peak + SWING * swing + margin;
         let grain = if seen.grain.is_finite() {
             seen.grain.max(1.0)
         } else {

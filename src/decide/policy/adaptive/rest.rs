@@ -1,7 +1,7 @@
 //! How long memory is left to a guest that does not use it.
 //!
-//! What was needed within the rest stays. The rest begins at ten minutes. Each time that memory is wanted back soon after
-//! it was taken, the rest grows threefold; it comes back down over weeks.
+//! What was needed within the rest stays. The rest begins at an hour. Each time that memory is wanted back soon after it
+//! was taken, the rest grows threefold; it comes back down over weeks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Moment;
 
 /// The shortest rest.
-const SHORTEST: Duration = Duration::from_secs(600);
+const SHORTEST: Duration = Duration::from_secs(3600);
 /// The longest: a daily peak is kept from day to day.
 const LONGEST: Duration = Duration::from_secs(26 * 3600);
 /// What is wanted back within this time should have stayed.
 const TOO_SOON: Duration = Duration::from_secs(1800);
+/// Whoever wants something back within this time is given back all that was taken, since more is likely to follow.
+const AT_ONCE: Duration = Duration::from_secs(600);
 /// By how much the rest grows then.
 const GROWTH: f64 = 3.0;
 /// The time constant with which it shrinks.
@@ -51,7 +53,8 @@ impl Default for Rest {
 }
 
 impl Rest {
-    /// Takes in that `need` is there under `held`, `since` the last look, and that `with_margin` is wanted for it.
+    /// Takes in that `need` is there under `held`, `since` the last look, and that `with_margin` is wanted for it. Returns
+    /// what was held before the last shrinks, where that is to be given back at once.
     pub(super) fn take_in(
         &mut self,
         now: Moment,
@@ -59,7 +62,7 @@ impl Rest {
         need: f64,
         with_margin: f64,
         held: f64,
-    ) {
+    ) -> Option<f64> {
         let shortest = SHORTEST.as_secs_f64();
         let kept = (-since.as_secs_f64() / FORGETS.as_secs_f64()).exp();
         self.seconds = shortest + (self.seconds - shortest).max(0.0) * kept;
@@ -73,7 +76,8 @@ impl Rest {
         self.taken = self
             .taken
             .filter(|(at, _)| *at <= now && now.since(*at) <= TOO_SOON);
-        if with_margin > held && self.taken.is_some_and(|(_, before)| with_margin <= before) {
+        let wanted_back = self.taken.filter(|_| with_margin > held);
+        if wanted_back.is_some_and(|(_, before)| with_margin <= before) {
             self.seconds = (self.seconds * GROWTH).min(LONGEST.as_secs_f64());
             self.taken = None;
         }
@@ -81,6 +85,8 @@ impl Rest {
         let down = step_below(need);
         note(&mut self.peaks, now, up, |older| older <= up);
         note(&mut self.lows, now, down, |older| older >= down);
+        let at_once = wanted_back.filter(|(at, _)| now.since(*at) <= AT_ONCE);
+        at_once.map(|(_, before)| before)
     }
 
     /// The largest need that still counts.
@@ -93,9 +99,9 @@ impl Rest {
         oldest_within(&self.lows, now, self.seconds).map_or(0.0, |(_, low)| low)
     }
 
-    /// How much the need has risen within the shortest rest.
-    pub(super) fn rise(&self, now: Moment, need: f64) -> f64 {
-        let low = oldest_within(&self.lows, now, SHORTEST.as_secs_f64());
+    /// How much the need has risen within so many seconds.
+    pub(super) fn rise(&self, now: Moment, need: f64, seconds: f64) -> f64 {
+        let low = oldest_within(&self.lows, now, seconds);
         low.map_or(0.0, |(_, low)| (step_below(need) - low).max(0.0))
     }
 
@@ -170,22 +176,38 @@ mod tests {
     }
 
     #[test]
-    fn a_peak_counts_for_ten_minutes_at_first() {
+    fn a_peak_counts_for_an_hour_at_first() {
         let mut rest = Rest::default();
         live(&mut rest, 0, 1, 8.0 * GIB, 16.0 * GIB);
-        assert_eq!(live(&mut rest, 1, 9, 2.0 * GIB, 16.0 * GIB), 8.0 * GIB);
-        assert_eq!(live(&mut rest, 10, 2, 2.0 * GIB, 16.0 * GIB), 2.0 * GIB);
+        assert_eq!(live(&mut rest, 1, 59, 2.0 * GIB, 16.0 * GIB), 8.0 * GIB);
+        assert_eq!(live(&mut rest, 60, 2, 2.0 * GIB, 16.0 * GIB), 2.0 * GIB);
+    }
+
+    #[test]
+    fn what_is_wanted_back_within_ten_minutes_is_given_back_whole() {
+        for (minutes, given_back) in [(9, Some(16.0 * GIB)), (11, None)] {
+            let mut rest = Rest::default();
+            live(&mut rest, 0, 2, 2.0 * GIB, 16.0 * GIB);
+            live(&mut rest, 2, minutes, 2.0 * GIB, 4.0 * GIB);
+            let (now, minute) = (
+                Moment::from_millis((2 + minutes) * 60_000),
+                Duration::from_secs(60),
+            );
+            let need = 4.0 * GIB;
+            let back = rest.take_in(now, minute, need, need + 512.0, 4.0 * GIB);
+            assert_eq!(back, given_back, "after {minutes} minutes");
+        }
     }
 
     #[test]
     fn who_took_too_soon_waits_longer_the_next_time() {
         let mut rest = Rest::default();
         live(&mut rest, 0, 1, 8.0 * GIB, 16.0 * GIB);
-        live(&mut rest, 1, 12, 2.0 * GIB, 16.0 * GIB);
-        live(&mut rest, 13, 1, 2.0 * GIB, 3.0 * GIB);
-        live(&mut rest, 14, 1, 8.0 * GIB, 3.0 * GIB);
-        assert_eq!(live(&mut rest, 15, 25, 2.0 * GIB, 9.0 * GIB), 8.0 * GIB);
-        assert_eq!(live(&mut rest, 40, 10, 2.0 * GIB, 9.0 * GIB), 2.0 * GIB);
+        live(&mut rest, 1, 62, 2.0 * GIB, 16.0 * GIB);
+        live(&mut rest, 63, 1, 2.0 * GIB, 3.0 * GIB);
+        live(&mut rest, 64, 1, 8.0 * GIB, 3.0 * GIB);
+        assert_eq!(live(&mut rest, 65, 175, 2.0 * GIB, 9.0 * GIB), 8.0 * GIB);
+        assert_eq!(live(&mut rest, 240, 10, 2.0 * GIB, 9.0 * GIB), 2.0 * GIB);
     }
 
     #[test]
