@@ -87,7 +87,7 @@ pub(crate) fn pause(span: Duration) {
 }
 
 /// A directory for a node's root. A node replaces hundreds of files a second, which a disk would feel.
-fn in_memory() -> tempfile::TempDir {
+pub(crate) fn in_memory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory)
         .or_else(|_| tempfile::tempdir())
@@ -114,6 +114,15 @@ impl Node {
         shape: impl FnOnce(&mut Scenario),
         vms: impl IntoIterator<Item = Vm>,
     ) -> Self {
+        Self::under(in_memory(), shape, vms)
+    }
+
+    /// The same under a root in which something has been prepared.
+    pub(crate) fn under(
+        dir: tempfile::TempDir,
+        shape: impl FnOnce(&mut Scenario),
+        vms: impl IntoIterator<Item = Vm>,
+    ) -> Self {
         let mut scenario = Scenario {
             node: NodeSpec {
                 update_ms: 50,
@@ -123,7 +132,6 @@ impl Node {
             ..Scenario::default()
         };
         shape(&mut scenario);
-        let dir = in_memory();
         let child = Self::launch(dir.path(), &scenario);
         let node = Self {
             dir,

@@ -163,6 +163,16 @@ impl Vm {
         lines.collect::<String>() + &self.sections
     }
 
+    /// Its VMID.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The CPU that it wants, in cores.
+    pub(crate) fn wants(&self) -> Curve {
+        self.spec.load.cpu.clone()
+    }
+
     /// VMID and what the scenario says of it.
     pub(crate) fn into_spec(self) -> (u32, VmSpec) {
         let config = Some(self.config());

@@ -23,6 +23,10 @@ pub(crate) enum Change {
         offset: usize,
         data: Vec<u8>,
     },
+    Truncate {
+        path: String,
+        size: usize,
+    },
     Rename {
         from: String,
         to: String,

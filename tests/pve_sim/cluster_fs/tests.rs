@@ -209,3 +209,19 @@ fn a_change_that_nobody_else_received_is_gone_when_its_node_comes_back() {
     assert!(cluster.entry(0, "seen-by-one").is_none());
     assert!(cluster.entry(0, "seen-by-all").is_some() && cluster.entry(0, "later").is_some());
 }
+
+#[test]
+fn a_file_that_is_written_in_place_is_empty_for_a_moment() {
+    // Recorded in pmxcfs-semantics.txt: a truncate is a change of its own, and readers come in between.
+    let mut cluster = three();
+    write(&mut cluster, 0, "storage.cfg", "dir: local\n");
+    let cut = |size| Change::Truncate {
+        path: "storage.cfg".to_owned(),
+        size,
+    };
+    assert_eq!(cluster.change(0, cut(0), 0), Ok(()));
+    cluster.deliver(1, 9);
+    let seen = cluster.entry(1, "storage.cfg").unwrap();
+    assert_eq!(seen.data.as_deref(), Some(&b""[..]));
+    assert_eq!(cluster.change(0, cut(2 << 20), 0), Err(Errno::FBig));
+}

@@ -155,6 +155,13 @@ impl Tree {
                     Ok(())
                 })
             }
+            Change::Truncate { path, size } => self.edit(path, writer, stamp_s, version, |file| {
+                if *size > FILE_MAX {
+                    return Err(Errno::FBig);
+                }
+                file.resize(*size, 0);
+                Ok(())
+            }),
             Change::Rename { from, to } => self.rename(from, to, (writer, stamp_s, version)),
             Change::Unlink { path } => match self.entries.get(path) {
                 Some(entry) if entry.data.is_some() => {

@@ -28,7 +28,6 @@ impl Layout {
     /// Makes the directories and links that a node has, and the commands' links to `binary`.
     pub(crate) fn create(&self, binary: &Path) -> Result<()> {
         for dir in [
-            "etc/pve/priv",
             "etc/vm-autoscale",
             "proc/pressure",
             "run/qemu-server",
@@ -44,6 +43,17 @@ impl Layout {
         for dir in ["control", "tmp"] {
             make_dir(&self.state(dir))?;
         }
+        relink(&self.root.join("usr/sbin/qm"), binary)?;
+        relink(&self.root.join("usr/bin/pvesh"), binary)?;
+        self.replace(
+            "sys/fs/cgroup/cgroup.controllers",
+            "cpuset cpu io memory hugetlb pids\n",
+        )
+    }
+
+    /// Makes the directories and links that pmxcfs has from the start.
+    pub(crate) fn create_etc_pve(&self) -> Result<()> {
+        make_dir(&self.root.join("etc/pve/priv"))?;
         make_dir(&self.configs())?;
         for (link, target) in [
             ("etc/pve/local", format!("nodes/{}", self.node)),
@@ -54,12 +64,7 @@ impl Layout {
         ] {
             relink(&self.root.join(link), Path::new(&target))?;
         }
-        relink(&self.root.join("usr/sbin/qm"), binary)?;
-        relink(&self.root.join("usr/bin/pvesh"), binary)?;
-        self.replace(
-            "sys/fs/cgroup/cgroup.controllers",
-            "cpuset cpu io memory hugetlb pids\n",
-        )
+        Ok(())
     }
 
     /// A path under the root.

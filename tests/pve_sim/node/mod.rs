@@ -57,6 +57,9 @@ pub(crate) fn run(root: &Path, scenario: Option<&Path>, with_parent: bool) -> Re
     let binary = std::env::current_exe().context("the path of this binary")?;
     let layout = Layout::new(root, &scenario.node.name);
     layout.create(&binary)?;
+    if !scenario.node.shares_etc_pve {
+        layout.create_etc_pve()?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

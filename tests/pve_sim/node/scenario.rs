@@ -45,6 +45,9 @@ pub(crate) struct NodeSpec {
     pub(crate) cluster: Option<String>,
     /// How often files are brought up to date, in milliseconds.
     pub(crate) update_ms: u64,
+    /// Whether etc/pve is mounted already and shared with other nodes: the node then makes nothing of it up itself, and
+    /// its pvestatd, which would hang with it, does not run.
+    pub(crate) shares_etc_pve: bool,
 }
 
 /// Another node, as this one hears of it.
@@ -93,6 +96,7 @@ impl Default for NodeSpec {
             arc: None,
             cluster: None,
             update_ms: 100,
+            shares_etc_pve: false,
         }
     }
 }

@@ -220,7 +220,8 @@ impl Node {
         self.obey_control()?;
         self.move_vms(now, dt);
         self.end_those_that_quit();
-        if now - self.ballooned_at >= self.scenario.ballooning.every_s {
+        let pvestatd_runs = !self.scenario.node.shares_etc_pve;
+        if pvestatd_runs && now - self.ballooned_at >= self.scenario.ballooning.every_s {
             self.ballooned_at = now;
             self.balloon();
             self.write_rrd()?;
@@ -313,7 +314,7 @@ impl Node {
             fs::create_dir_all(layout.path("proc/spl/kstat/zfs"))?;
             layout.replace("proc/spl/kstat/zfs/arcstats", &text)?;
         }
-        if self.registry.look(layout) {
+        if !spec.shares_etc_pve && self.registry.look(layout) {
             let version = self.registry.version(&spec.name, self.began_unix_s);
             self.make_up(".version", &version)?;
             self.make_up(".vmlist", &self.registry.vmlist())?;
@@ -339,6 +340,9 @@ impl Node {
     /// `.members`, and the mode bits that go with it.
     pub(crate) fn write_members(&self) -> Result<()> {
         let spec = &self.scenario.node;
+        if spec.shares_etc_pve {
+            return Ok(());
+        }
         let silent = self.scenario.elsewhere.keys().map(|name| (name, true));
         let others = self.scenario.others.iter();
         let others: BTreeMap<&String, bool> = silent
