@@ -263,7 +263,7 @@ impl Executor {
         let files = self.files.clone();
         blocking(move || {
             let facts = VmFacts::read(&files, vm).map_err(|e| e.to_string())?;
-            let Some(mut facts) = facts else {
+            let Some(mut facts) = facts.filter(|facts| facts.can_be_of(&config)) else {
                 return Ok(());
             };
             facts.baseline.adopt(lever, &config);

@@ -78,6 +78,8 @@ async fn release(
     let files = Mounted::new(layout.clone());
     // From now on a change that was decided before is not begun any more.
     let facts = VmFacts::read(&files, vm).map_err(|e| e.to_string())?;
+    // What an earlier VM with its number had is not put back.
+    let facts = facts.filter(|facts| facts.can_be_of(&found.config));
     if let Some(facts) = &facts {
         let mut marked = facts.clone();
         marked.releasing = true;

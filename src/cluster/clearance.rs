@@ -47,6 +47,9 @@ pub enum Withheld {
     /// An admin is taking it out of the agent's hands.
     #[error("it is being released; `vm-autoscale release` ends that")]
     Releasing,
+    /// What the agents share is of an earlier VM with its number; the next round clears that away.
+    #[error("what is known of its number is of an earlier VM")]
+    Earlier,
     /// Another node's agent took it over, and this one not yet again.
     #[error("node {0} has taken it over")]
     NotOwner(NodeName),
@@ -74,14 +77,15 @@ pub fn clear(
     let facts = VmFacts::read(files, vm)?;
     let config = free_config(files, node, vm)?;
     let taken_over = match facts {
+        Some(facts) if !facts.can_be_of(&config) => return Err(Withheld::Earlier),
         Some(facts) if facts.releasing => return Err(Withheld::Releasing),
         Some(facts) if facts.owner == *node => None,
         Some(facts) => return Err(Withheld::NotOwner(facts.owner)),
         None => {
             // Nothing is changed that could not be put back.
-            let baseline = Baseline::of(&config, now);
-            VmFacts::new(node.clone(), baseline.clone()).write(files, vm)?;
-            Some(baseline)
+            let facts = VmFacts::new(node.clone(), &config, now);
+            facts.write(files, vm)?;
+            Some(facts.baseline)
         }
     };
     Ok(Clearance { config, taken_over })

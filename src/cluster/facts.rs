@@ -87,6 +87,10 @@ pub struct VmFacts {
     pub term: u64,
     /// When this was written, by the owner's clock.
     pub written: Moment,
+    /// The VM's `uuid`, which tells it from a later one with its number. Not known where the VM has none, or an earlier
+    /// version wrote this.
+    #[serde(default)]
+    uuid: Option<String>,
     /// What to put back on release.
     pub baseline: Baseline,
     /// Set while an admin releases the VM: nothing that was decided before is begun any more.
@@ -143,15 +147,15 @@ impl fmt::Display for Baseline {
 }
 
 impl VmFacts {
-    /// The facts of a VM that no agent has changed before.
-    pub fn new(owner: NodeName, baseline: Baseline) -> Self {
-        let written = baseline.taken;
+    /// The facts of a VM that no agent has changed before, and whose configuration is `config` at `now`.
+    pub fn new(owner: NodeName, config: &VmConfig, now: Moment) -> Self {
         Self {
             version: FACTS_VERSION,
             owner,
             term: 1,
-            written,
-            baseline,
+            written: now,
+            uuid: config.uuid.clone(),
+            baseline: Baseline::of(config, now),
             releasing: false,
             changes: BTreeMap::new(),
             learned: None,
@@ -183,6 +187,19 @@ impl VmFacts {
         serde_json::from_str(&text)
             .map(Some)
             .map_err(|e| damaged(&e))
+    }
+
+    /// Whether they tell the VM from a later one with its number.
+    pub(super) fn has_uuid(&self) -> bool {
+        self.uuid.is_some()
+    }
+
+    /// Whether they can be those of the VM whose configuration is `config`, and not of an earlier one with its number.
+    pub fn can_be_of(&self, config: &VmConfig) -> bool {
+        match (&self.uuid, &config.uuid) {
+            (Some(known), Some(now)) => known == now,
+            _ => true,
+        }
     }
 
     /// Writes the facts of `vm`. Only for the owner that they name.

@@ -169,7 +169,7 @@ impl Member {
         }
         let is_fresh = |own: &Own| clock.at.saturating_sub(own.read) < VERIFY_EVERY;
         if quorate && !self.own.get(&vm).is_some_and(is_fresh) {
-            match self.adopt(files, vm, clock) {
+            match self.adopt(files, vm, clock, view) {
                 Ok(arrival) => view.arrivals.extend(arrival),
                 Err(why) => {
                     self.own.remove(&vm);
@@ -195,11 +195,20 @@ impl Member {
         files: &impl SharedFiles,
         vm: VmId,
         clock: Clock,
+        view: &mut View,
     ) -> Result<Option<Arrival>, Withheld> {
         let known = self.own.remove(&vm);
         let was_own = known.is_some();
         let known = known.and_then(|own| own.facts);
-        let read = VmFacts::read(files, vm)?;
+        let mut read = VmFacts::read(files, vm)?;
+        if let Some(facts) = &read
+            && self.are_of_an_earlier_vm(files, vm, facts)?
+        {
+            VmFacts::remove(files, vm)?;
+            self.unwritten.remove(&vm);
+            view.replaced.push(vm);
+            read = None;
+        }
         let (facts, arrival) = match read {
             None => (None, None),
             Some(mut facts) if facts.owner == self.node => {
@@ -229,6 +238,21 @@ impl Member {
             },
         );
         Ok(arrival)
+    }
+
+    /// Whether the VM that is here under this number is not the one that `facts` tell of.
+    fn are_of_an_earlier_vm(
+        &self,
+        files: &impl SharedFiles,
+        vm: VmId,
+        facts: &VmFacts,
+    ) -> Result<bool, Withheld> {
+        // Without a uuid nothing tells them apart: what stays is what was before.
+        if !facts.has_uuid() {
+            return Ok(false);
+        }
+        let config = free_config(files, &self.node, vm)?;
+        Ok(!facts.can_be_of(&config))
     }
 
     /// Writes down the changes that are not yet. A VM that another node took over in the meantime is that node's matter.

@@ -91,6 +91,8 @@ pub struct View {
     pub ha: HaStatus,
     /// VMs that have come to this node.
     pub arrivals: Vec<Arrival>,
+    /// VMs of this node under the number of an earlier one, whose facts were cleared away.
+    pub replaced: Vec<VmId>,
     /// VMs whose facts were cleared away, since they exist no more.
     pub cleared: Vec<VmId>,
     /// What the day was like for the whole cluster, where it fell to this agent to tell it.
@@ -101,8 +103,11 @@ pub struct View {
 
 impl View {
     /// Puts what was found where decisions look for it: who paused the cluster and which VMs to leave alone into
-    /// `snapshot`, what another node's agent learned into `memory`.
+    /// `snapshot`, what another node's agent learned into `memory`, from which what was learned of another VM goes.
     pub fn enter(&self, snapshot: &mut Snapshot, memory: &mut Memory) {
+        if !self.replaced.is_empty() {
+            memory.retain(|vm| !self.replaced.contains(&vm));
+        }
         for arrival in &self.arrivals {
             let comes_back = arrival.from == snapshot.node;
             // What this node itself remembers of its VMs is younger than what it wrote down for the others.

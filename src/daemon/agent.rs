@@ -219,6 +219,12 @@ impl Agent {
                 arrival.from
             );
         }
+        for vm in view.replaced {
+            tracing::info!(
+                VMID = vm.get(),
+                "VM {vm}: this is another VM than the one that had its number; what was known of that one was removed"
+            );
+        }
         for vm in view.cleared {
             tracing::info!(
                 VMID = vm.get(),

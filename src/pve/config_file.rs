@@ -101,6 +101,9 @@ pub struct VmConfig {
     pub lock: Option<String>,
     /// Whether it is a template.
     pub template: bool,
+    /// The number that its firmware shows (`smbios1: uuid=…`), in lower case. PVE gives each new VM one of its own, which
+    /// stays with it when it moves (qemu-server: API2/Qemu.pm: create_vm, clone_vm).
+    pub uuid: Option<String>,
     /// Options that are set or deleted in `[PENDING]`, by name, sorted.
     pub pending: Vec<String>,
     /// What could not be understood. Unless this is empty, no other field may be relied on.
@@ -132,6 +135,7 @@ impl Default for VmConfig {
             tags: Vec::new(),
             lock: None,
             template: false,
+            uuid: None,
             pending: Vec::new(),
             problems: Vec::new(),
         }
@@ -221,6 +225,7 @@ impl VmConfig {
             "agent" => self.agent = value::agent(text)?,
             "tags" => self.tags = value::tags(text)?,
             "lock" => self.lock = Some(value::word(text)?),
+            "smbios1" => self.uuid = value::uuid(text),
             "template" => self.template = value::boolean(text)?,
             _ if numbered(key, "numa") => self.custom_numa = true,
             _ if numbered(key, "virtiofs") => self.virtiofs = true,

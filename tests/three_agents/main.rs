@@ -20,6 +20,7 @@ mod cluster_fs;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod failover;
 mod hanging;
 mod migration;
 mod mount;
@@ -27,6 +28,7 @@ mod names;
 mod partition;
 mod pause;
 mod pmxcfs;
+mod reuse;
 mod served;
 mod stage;
 

@@ -167,11 +167,24 @@ impl State {
     /// The text of a file that pmxcfs makes up.
     pub(crate) fn made_up(&self, node: usize, path: &str) -> Option<String> {
         match path {
-            // No pvestatd runs that would tell anything.
-            ".rrd" => Some(String::new()),
+            ".rrd" => Some(self.told_by_pvestatd(node)),
             ".clusterlog" => Some("{\n\"data\": []\n}\n".to_owned()),
             _ => self.fs.made_up(node, path),
         }
+    }
+
+    /// What the nodes that `node` reaches tell of themselves: room for any VM.
+    fn told_by_pvestatd(&self, node: usize) -> String {
+        let reached = (0..NODES.len()).filter(|other| self.fs.are_connected(node, *other));
+        let line = |other| {
+            format!(
+                "pve-node-9.0/{}:86400::{}:0.50:16:0.050000:0:68719476736:17179869184:0:0:270553174016:24056369152:0:0:\
+                 51539607552:0:0.00:0.00:0.00:0.00:0.00\n",
+                self.fs.name(other),
+                now_ms() / 1000
+            )
+        };
+        reached.map(line).collect()
     }
 
     /// Where a link that pmxcfs makes up leads to.

@@ -194,8 +194,13 @@ impl Stage {
 
     /// Lets `vm`, which is on `node`, want so many cores.
     pub(crate) fn set_load(&self, node: usize, vm: u32, cores: f64) {
-        self.loads.borrow_mut().insert(vm, cores.into());
+        self.set_wish(vm, cores);
         self.load(node, vm);
+    }
+
+    /// What `vm` will want where it is started next, in cores.
+    pub(crate) fn set_wish(&self, vm: u32, cores: f64) {
+        self.loads.borrow_mut().insert(vm, cores.into());
     }
 
     fn load(&self, node: usize, vm: u32) {
@@ -218,11 +223,61 @@ impl Stage {
         replace(&source.path(&here), &format!("{text}lock: migrate\n")).unwrap();
         fs::rename(source.path(&here), source.path(&there)).unwrap();
         eventually("the target hears of it", || target.path(&there).exists());
-        self.load(to, vm);
-        target.control(&Command::Start { vm });
+        self.run(to, vm);
         source.control(&Command::Stop { vm });
         let _lock = self.vm_lock(to, vm);
         replace(&target.path(&there), &text).unwrap();
+    }
+
+    /// Starts a VM whose configuration is on `node`.
+    fn run(&self, node: usize, vm: u32) {
+        self.load(node, vm);
+        self.node(node).control(&Command::Start { vm });
+    }
+
+    /// Destroys a VM, as `qm destroy` does.
+    pub(crate) fn destroy(&self, vm: u32) {
+        let node = self.served.owner(vm).unwrap();
+        let _lock = self.vm_lock(node, vm);
+        self.node(node).control(&Command::Stop { vm });
+        fs::remove_file(self.node(node).path(&config(NODES[node], vm))).unwrap();
+    }
+
+    /// Makes a VM on `node` and starts it.
+    pub(crate) fn create(&self, node: usize, vm: &Vm) {
+        let path = self.node(node).path(&config(NODES[node], vm.id()));
+        replace(&path, &vm.config()).unwrap();
+        self.loads.borrow_mut().insert(vm.id(), vm.wants());
+        self.run(node, vm.id());
+    }
+
+    /// Kills the agent of `node`, as the kernel does when memory runs out.
+    pub(crate) fn kill_agent(&self, node: usize) {
+        let agent = self.machines[node].agent.take();
+        agent.expect("an agent runs there").crash();
+    }
+
+    /// The node goes dark, with its agent and its VMs.
+    pub(crate) fn power_off(&self, node: usize) {
+        self.kill_agent(node);
+        for vm in self.node(node).truth().vms.into_keys() {
+            self.node(node).control(&Command::Stop { vm });
+        }
+        self.served.rewire(|fs| fs.set_up(node, false));
+    }
+
+    /// It is back, with no VM of its own.
+    pub(crate) fn power_on(&self, node: usize) {
+        self.served.rewire(|fs| fs.set_up(node, true));
+        self.start(node);
+    }
+
+    /// Takes `vm` over from a node that is down and starts it on another, as HA's manager does (pve-facts 8.3).
+    pub(crate) fn recover(&self, vm: u32, to: usize) {
+        let from = self.served.owner(vm).unwrap();
+        let [here, there] = [from, to].map(|node| self.node(to).path(&config(NODES[node], vm)));
+        fs::rename(here, there).unwrap();
+        self.run(to, vm);
     }
 
     /// The lock that PVE's own commands hold while they work on a VM.

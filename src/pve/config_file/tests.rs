@@ -26,6 +26,23 @@ fn a_recorded_running_vm_is_read_as_it_is() {
 }
 
 #[test]
+fn the_uuid_tells_a_vm_from_the_next_one_with_its_number() {
+    let recorded = VmConfig::parse(recording!("samples-base/101.conf"));
+    let uuid = "1daaa778-c77d-46cc-87b2-f41dd36b8113";
+    assert_eq!(recorded.uuid.as_deref(), Some(uuid));
+    let read = |value: &str| VmConfig::parse(&format!("smbios1: {value}\n"));
+    let shouted = read(&format!(
+        "base64=1,family=YQ==,uuid={}",
+        uuid.to_uppercase()
+    ));
+    assert_eq!(shouted.uuid.as_deref(), Some(uuid));
+    for none in ["base64=1", "uuid=", "uuid=1daaa778", uuid] {
+        let config = read(none);
+        assert_eq!((config.uuid, config.problems), (None, Vec::new()), "{none}");
+    }
+}
+
+#[test]
 fn a_recorded_vm_without_balloon_device_has_all_its_vcpus() {
     let config = VmConfig::parse(recording!("samples-base/102.conf"));
     assert_eq!(config.problems, Vec::<String>::new());

@@ -147,6 +147,15 @@ pub(super) fn address_bits(text: &str) -> Result<AddressBits, &'static str> {
     }
 }
 
+/// The uuid in `smbios1`, in lower case; none where there is no well-formed one.
+pub(super) fn uuid(text: &str) -> Option<String> {
+    let mut pairs = text.split(',').filter_map(|part| part.split_once('='));
+    let (_, uuid) = pairs.find(|(name, _)| name.trim() == "uuid")?;
+    let uuid = uuid.trim();
+    let well_formed = uuid.len() == 36 && uuid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    well_formed.then(|| uuid.to_ascii_lowercase())
+}
+
 /// Whether `agent` is enabled: `1`, `enabled=1`, with or without further properties.
 pub(super) fn agent(text: &str) -> Result<bool, &'static str> {
     boolean(default_property(text, "enabled").ok_or("expected 1 or 0")?)
