@@ -244,3 +244,15 @@ fn adaptive_does_not_run_after_bursts_of_a_second() {
     }
     assert!(changes <= 8, "{changes} changes in four hours");
 }
+
+#[test]
+fn what_is_wanted_beyond_all_is_not_guessed_higher_while_no_growth_is_let_through() {
+    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Cpu);
+    vm.limits.1 = 64.0;
+    vm.allocation = 1.0;
+    assert_eq!(vm.live(64.0), 2.0);
+    // A cool-down.
+    for _ in 0..10 {
+        assert_eq!(vm.tell(2.0, false).amount, 8.0);
+    }
+}

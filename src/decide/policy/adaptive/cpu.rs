@@ -9,7 +9,7 @@
 //! tick late as in truth; the one whose course was cheapest lately is followed.
 //!
 //! Usage at the allocation says that the need is larger, not how large. What was typical lately above that size is booked;
-//! where nothing was seen yet, twice as much, and twice that again while it stays used up.
+//! where nothing was seen yet, twice as much, and twice that again where that was used up as well.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use super::{LONGEST_LOOK, SATURATED, Verdict, later, within};
 
 /// Head-room over usage: a core that is used up to here waits for the next one.
 const HEADROOM: f64 = 1.06;
-/// What is booked where all of a tick was used up and nothing larger was seen yet: with each further such tick, once
-/// more.
+/// What is booked where all of a tick was used up and nothing larger was seen yet: with each growth that was used up as
+/// well, once more.
 const UNKNOWN_NEED: f64 = 2.0;
 /// So often at most.
 const MOST_TIMES: i32 = 3;
@@ -46,8 +46,11 @@ pub(super) struct Cpu {
     courses: Vec<Course>,
     /// Which of the courses is followed.
     follows: usize,
-    /// The allocation that was used up at the last look, and for how many looks in a row that and less was.
+    /// The allocation that was used up at the last look, and how many in a row were, each larger than the one before.
     used_up: Option<(f64, i32)>,
+    /// It has grown since, and was not yet seen whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    grown: bool,
     seen: SizesSeen,
 }
 
@@ -177,24 +180,32 @@ impl Cpu {
             courses: PATIENCE.map(|_| Course::new(&sizes, held)).into(),
             follows: FIRST,
             used_up: None,
+            grown: false,
             seen: SizesSeen::new(&sizes),
         };
         true
     }
 
-    /// Counts the looks in a row at which all of the allocation was used up; says whether the next look will find the
+    /// Counts the growing allocations that were used up one after the other; says whether the next look will find the
     /// same if nothing changes.
     fn count_looks(&mut self, seen: &Observation<'_>) -> bool {
         let all = seen.usage.iter().all(|sample| used_up(seen, sample.value));
         let before = self.used_up;
-        self.used_up = match before {
+        let times = |times: i32| (times + 1).min(MOST_TIMES);
+        (self.used_up, self.grown) = match before {
             // Part of it was measured before the last growth, and says nothing of what is held now.
-            Some((held, looks)) if !all && held < seen.allocation => Some((seen.allocation, looks)),
-            _ if !all => None,
-            Some((held, looks)) if held <= seen.allocation => {
-                Some((seen.allocation, (looks + 1).min(MOST_TIMES)))
+            Some((held, looks)) if !all && held < seen.allocation => {
+                (Some((seen.allocation, looks)), true)
             }
-            _ => Some((seen.allocation, 1)),
+            _ if !all => (None, false),
+            Some((held, looks))
+                if held < seen.allocation || (held == seen.allocation && self.grown) =>
+            {
+                (Some((seen.allocation, times(looks))), false)
+            }
+            // While no more may be given, nothing is learned of how much more is wanted.
+            Some((held, looks)) if held == seen.allocation => (Some((held, looks)), false),
+            _ => (Some((seen.allocation, 1)), false),
         };
         // Below the maximum, what is typical above it may be forgotten while an answer is awaited.
         self.used_up == before && (!all || seen.allocation >= seen.max)
