@@ -1,12 +1,11 @@
 //! A pmxcfs that does not answer: whoever asks it for something waits, and cannot even be killed.
 
 use crate::served::{Hang, now_ms};
-use crate::stage::{COOLDOWN_MS, Stage, busy};
+use crate::stage::{COOLDOWN_MS, SETTINGS_FILE, Stage, busy};
 use crate::support::eventually;
 
 /// How long the agent waits for /etc/pve in each tick, at its longest: to observe, and for its round.
 const TICK_WAITS_MS: u64 = 4_000;
-const SETTINGS: &str = "vm-autoscale/config.yaml";
 
 #[test]
 fn an_agent_whose_etc_pve_hangs_goes_on_deciding_to_do_nothing() {
@@ -60,12 +59,9 @@ fn an_agent_that_cannot_read_the_settings_of_the_cluster_changes_nothing_until_i
         return;
     };
     // Only this one file, as when a process on the node holds it up.
-    stage.put(
-        0,
-        SETTINGS,
-        &stage.node(0).read(&format!("etc/pve/{SETTINGS}")),
-    );
-    stage.served.hang(0, Hang::Opening(SETTINGS.to_owned()));
+    stage
+        .served
+        .hang(0, Hang::Opening(SETTINGS_FILE.to_owned()));
     stage.start_all();
     eventually("it holds back", || stage.why(0, 101).contains("paused by"));
     let begun = stage.decided_at_ms(0);
@@ -73,7 +69,7 @@ fn an_agent_that_cannot_read_the_settings_of_the_cluster_changes_nothing_until_i
         stage.decided_at_ms(0) > begun + 3_000
     });
     assert!(
-        stage.why(0, 101).contains(SETTINGS),
+        stage.why(0, 101).contains(SETTINGS_FILE),
         "{}",
         stage.why(0, 101)
     );
@@ -93,7 +89,9 @@ fn a_look_at_the_settings_that_hangs_holds_up_nothing_else() {
     };
     stage.start_all();
     eventually("its VM grows", || stage.vcpus(0, 101) > 1);
-    stage.served.hang(0, Hang::Opening(SETTINGS.to_owned()));
+    stage
+        .served
+        .hang(0, Hang::Opening(SETTINGS_FILE.to_owned()));
     // It looks every 30 s.
     eventually("it looks at the file", || stage.served.is_waited_for(0));
     let had = stage.vcpus(0, 101);
@@ -103,8 +101,11 @@ fn a_look_at_the_settings_that_hangs_holds_up_nothing_else() {
     eventually("it decides as often", || stage.decided_at_ms(0) > between);
     assert!(stage.served.is_waited_for(0));
 
-    let old = stage.node(1).read(&format!("etc/pve/{SETTINGS}"));
-    stage.put(1, SETTINGS, &old.replace("max: 16", "max: 2"));
+    stage.change_settings(|text| text.replace("max: 16", "max: 12"));
+    let before = stage.log(0);
     stage.served.hang(0, Hang::None);
-    eventually("it takes the new settings", || stage.vcpus(0, 101) == 2);
+    eventually("it takes the new settings", || {
+        let log = stage.log(0);
+        log[before.len()..].contains(SETTINGS_FILE)
+    });
 }

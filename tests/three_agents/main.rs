@@ -28,6 +28,7 @@ mod names;
 mod partition;
 mod pause;
 mod pmxcfs;
+mod random;
 mod reuse;
 mod served;
 mod stage;

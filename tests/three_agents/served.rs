@@ -34,6 +34,15 @@ pub(crate) struct Accepted {
     pub(crate) path: String,
 }
 
+/// Which nodes had a quorum, and answered, from a moment on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Era {
+    /// In milliseconds since 1970.
+    pub(crate) from_ms: u64,
+    /// By node.
+    pub(crate) able: [bool; NODES.len()],
+}
+
 /// pmxcfs on all nodes, shared by the mounts and the test.
 #[derive(Debug)]
 pub(crate) struct Served {
@@ -49,6 +58,7 @@ pub(crate) struct State {
     pub(crate) names: [Names; NODES.len()],
     pub(crate) hidden: u32,
     accepted: Vec<Accepted>,
+    eras: Vec<Era>,
     hangs: [Hang; NODES.len()],
     waiting: [usize; NODES.len()],
 }
@@ -62,14 +72,16 @@ impl Default for Served {
     fn default() -> Self {
         let mut fs = Cluster::new(&NODES);
         fs.set_time(now_ms());
-        let state = State {
+        let mut state = State {
             fs,
             names: Default::default(),
             hidden: 0,
             accepted: Vec::new(),
+            eras: Vec::new(),
             hangs: Default::default(),
             waiting: Default::default(),
         };
+        state.note_era();
         Self {
             state: Mutex::new(state),
             released: Condvar::new(),
@@ -99,7 +111,10 @@ impl Served {
 
     /// Lets requests to `node` hang, or go on.
     pub(crate) fn hang(&self, node: usize, hang: Hang) {
-        self.lock().hangs[node] = hang;
+        let mut state = self.lock();
+        state.hangs[node] = hang;
+        state.note_era();
+        drop(state);
         self.released.notify_all();
     }
 
@@ -113,6 +128,17 @@ impl Served {
         let mut state = self.lock();
         state.fs.set_time(now_ms());
         change(&mut state.fs);
+        state.note_era();
+    }
+
+    /// When which nodes could change anything.
+    pub(crate) fn eras(&self) -> Vec<Era> {
+        self.lock().eras.clone()
+    }
+
+    /// Whether `node` has a quorum and answers.
+    pub(crate) fn is_able(&self, node: usize) -> bool {
+        self.lock().is_able(node)
     }
 
     /// What was changed so far, in order.
@@ -143,6 +169,16 @@ impl State {
                 opens.and_then(|file| self.names[node].path(file)) == Some(path.as_str())
             }
         }
+    }
+
+    fn is_able(&self, node: usize) -> bool {
+        self.fs.is_quorate(node) && self.hangs[node] == Hang::None
+    }
+
+    fn note_era(&mut self) {
+        let able = std::array::from_fn(|node| self.is_able(node));
+        let from_ms = now_ms();
+        self.eras.push(Era { from_ms, able });
     }
 
     /// A change by `node`.

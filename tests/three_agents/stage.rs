@@ -17,6 +17,8 @@ use crate::served::{Hang, Served, now_ms};
 use crate::support::scenario::{Command, Curve, Load, STATE_DIR};
 use crate::support::{Daemon, Node, Vm, eventually, in_memory};
 
+/// The settings of the cluster, under /etc/pve.
+pub(crate) const SETTINGS_FILE: &str = "vm-autoscale/config.yaml";
 /// Short waits, and memory left alone: one resource tells all.
 const SETTINGS: &str = "\
 check_interval: 1s
@@ -87,6 +89,9 @@ impl Stage {
             let shape = |scenario: &mut crate::support::scenario::Scenario| {
                 scenario.node.name = name.to_owned();
                 scenario.node.shares_etc_pve = true;
+                // Room for all VMs on any node.
+                scenario.node.cpus = 64;
+                scenario.node.memory_mib = 128 * 1024;
             };
             machines.push(Machine {
                 agent: RefCell::new(None),
@@ -99,7 +104,7 @@ impl Stage {
             machines,
             loads: RefCell::new(loads),
         };
-        stage.put(0, "vm-autoscale/config.yaml", SETTINGS);
+        stage.change_settings(|_| SETTINGS.to_owned());
         Some(stage)
     }
 
@@ -111,6 +116,20 @@ impl Stage {
     /// Replaces a file in /etc/pve, as seen on `node`.
     pub(crate) fn put(&self, node: usize, path: &str, text: &str) {
         replace(&self.node(node).path("etc/pve").join(path), text).unwrap();
+    }
+
+    /// Changes the settings of the cluster, on a node that answers.
+    pub(crate) fn change_settings(&self, change: impl FnOnce(&str) -> String) {
+        let able = (0..NODES.len()).find(|node| self.served.is_able(*node));
+        let old = self.served.agreed(SETTINGS_FILE).unwrap_or_default();
+        let new = change(&old);
+        self.put(able.unwrap(), SETTINGS_FILE, &new);
+        for node in (0..NODES.len()).filter(|node| self.served.is_able(*node)) {
+            let file = self.node(node).path("etc/pve").join(SETTINGS_FILE);
+            eventually("the node hears of it", || {
+                fs::read_to_string(&file).is_ok_and(|text| text == new)
+            });
+        }
     }
 
     /// Starts the agents of all nodes, and waits until each has made its first decision.
