@@ -13,6 +13,9 @@ use crate::domain::{Moment, Resource};
 use super::bill::{Course, Grid};
 use super::trace::{Demand, Piece};
 
+/// The seconds of a week.
+const WEEK_S: i64 = 7 * 86_400;
+
 /// How a policy is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<'a> {
@@ -56,6 +59,8 @@ pub fn simulate(demand: &Demand, setup: Setup<'_>, policy: &mut dyn Policy) -> C
         if !usage.is_empty() {
             let seen = Observation {
                 now: Moment::from_millis(now),
+                // A history has no dates: its days and weeks begin with it.
+                second_of_week: u32::try_from(now / 1000 % WEEK_S).unwrap_or(0),
                 resource: setup.resource,
                 usage,
                 allocation: held,

@@ -47,12 +47,20 @@ impl Zone {
 
     /// The minute of the week in which `now` lies, from Monday 00:00 on.
     pub fn minute_of_week(&self, now: Moment) -> u16 {
+        // A week has 10080 of them.
+        u16::try_from(self.second_of_week(now) / 60).unwrap_or(0)
+    }
+
+    /// The second of the week in which `now` lies, from Monday 00:00 on, as the node's clock shows it: where the clocks
+    /// are put forward an hour is left out, where they are put back one comes twice.
+    pub fn second_of_week(&self, now: Moment) -> u32 {
         let Some(local) = self.local(now) else {
             return 0;
         };
-        let day = local.weekday().to_monday_zero_offset().unsigned_abs();
-        let minutes = i16::from(local.hour()) * 60 + i16::from(local.minute());
-        u16::from(day) * DAY + minutes.unsigned_abs()
+        let day = local.weekday().to_monday_zero_offset();
+        let [day, hour, minute, second] = [day, local.hour(), local.minute(), local.second()]
+            .map(|part| u32::from(part.unsigned_abs()));
+        ((day * 24 + hour) * 60 + minute) * 60 + second
     }
 
     /// The time of the day at `now`, such as `08:00`.

@@ -41,6 +41,7 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
                     in_force: own.at(now, &settings.zone),
                     widest: own.at_its_widest(),
                     now,
+                    second_of_week: settings.zone.second_of_week(now),
                     oldest: gates::oldest_reading(settings),
                     host: &settings.host,
                 };
@@ -83,6 +84,8 @@ struct Tick<'a> {
     /// with each window.
     widest: Cow<'a, VmSettings>,
     now: Moment,
+    /// By the node's clock, from Monday 00:00 on.
+    second_of_week: u32,
     oldest: Duration,
     host: &'a HostLimits,
 }
@@ -156,6 +159,7 @@ impl Tick<'_> {
         } = usage::of(vm, resource, self.now, self.oldest)?;
         let seen = Observation {
             now: self.now,
+            second_of_week: self.second_of_week,
             resource,
             usage: &samples,
             allocation: movable.allocation,

@@ -168,6 +168,24 @@ fn what_holds_is_what_the_open_windows_set() {
     );
 }
 
+#[test]
+fn the_week_goes_by_the_clock_on_the_wall_also_where_it_is_changed() {
+    let zone = vienna();
+    let second = |text| zone.second_of_week(at(text));
+    assert_eq!(second("2026-11-16T00:00:07+01:00"), 7, "a Monday");
+    let day = 86_400;
+    // Nine o'clock is nine o'clock, in winter and in summer.
+    assert_eq!(second("2026-11-22T09:00:00+01:00"), 6 * day + 9 * 3600);
+    assert_eq!(second("2026-06-21T09:00:00+02:00"), 6 * day + 9 * 3600);
+    // On the last Sunday of March the hour from two to three is left out; on that of October it comes twice.
+    assert_eq!(second("2026-03-29T00:59:59Z"), 6 * day + 2 * 3600 - 1);
+    assert_eq!(second("2026-03-29T01:00:00Z"), 6 * day + 3 * 3600);
+    assert_eq!(
+        second("2026-10-25T00:30:00Z"),
+        second("2026-10-25T01:30:00Z")
+    );
+}
+
 prop_compose! {
     fn any_window()(days in 1u8..128, from in 0..DAY, length in 1..DAY) -> Window {
         let to = (from + length) % DAY;

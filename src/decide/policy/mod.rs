@@ -34,6 +34,9 @@ pub struct Sample {
 pub struct Observation<'a> {
     /// The time of the tick.
     pub now: Moment,
+    /// The second of the week at `now`, from Monday 00:00 on, by the node's clock; of a history without dates, from any
+    /// fixed time on.
+    pub second_of_week: u32,
     /// Which resource.
     pub resource: Resource,
     /// What was measured since the previous tick, oldest first; at least one.

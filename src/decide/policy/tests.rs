@@ -9,6 +9,11 @@ const RULE: ResourceSettings = ResourceSettings::new(Percent::whole(80), Percent
 const KINDS: [PolicyKind; 2] = [PolicyKind::Adaptive, PolicyKind::Threshold];
 const TICK: Duration = Duration::from_secs(5);
 
+/// The second of the week of a node that goes by UTC.
+fn second_of_week(now: Moment) -> u32 {
+    crate::config::Zone::default().second_of_week(now)
+}
+
 /// A VM under a policy, whose wants are fulfilled a tick later.
 struct Vm {
     policy: State,
@@ -47,6 +52,7 @@ impl Vm {
         };
         self.policy.want(&Observation {
             now: self.now,
+            second_of_week: second_of_week(self.now),
             resource: self.resource,
             usage: &[sample],
             allocation: self.allocation,
@@ -229,6 +235,7 @@ fn adaptive_does_not_run_after_bursts_of_a_second() {
             .collect();
         let want = vm.policy.want(&Observation {
             now: vm.now,
+            second_of_week: second_of_week(vm.now),
             resource: Resource::Cpu,
             usage: &seconds,
             allocation: vm.allocation,

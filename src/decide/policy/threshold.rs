@@ -218,6 +218,7 @@ mod tests {
         }];
         let seen = Observation {
             now,
+            second_of_week: 0,
             resource: Resource::Cpu,
             usage: &usage,
             allocation,
