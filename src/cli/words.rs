@@ -65,6 +65,7 @@ fn short(reason: &Reason, now: Moment) -> (Tone, String) {
         | Reason::Saturated { .. }
         | Reason::ShortOfMemory { .. }
         | Reason::AboveThreshold { .. }
+        | Reason::PeakAhead { .. }
         | Reason::CalmedDown { .. }
         | Reason::BelowThreshold { .. }
         | Reason::OutsideLimits { .. } => (Tone::Acts, "just changed"),
@@ -143,6 +144,7 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
         | Reason::Saturated { .. }
         | Reason::ShortOfMemory { .. }
         | Reason::AboveThreshold { .. }
+        | Reason::PeakAhead { .. }
         | Reason::CalmedDown { .. }
         | Reason::BelowThreshold { .. }
         | Reason::OutsideLimits { .. }

@@ -137,6 +137,7 @@ pub(super) struct ResourceLayer<Q, M> {
     pub(super) max: Option<Written<Q>>,
     pub(super) high: Option<Written<Percent>>,
     pub(super) low: Option<Written<Percent>>,
+    pub(super) predict: Option<Written<bool>>,
     pub(super) method: Option<Written<M>>,
 }
 
@@ -147,6 +148,7 @@ impl<Q, M> Default for ResourceLayer<Q, M> {
             max: None,
             high: None,
             low: None,
+            predict: None,
             method: None,
         }
     }
@@ -291,6 +293,7 @@ fn resource<Q: Scalar + PartialOrd + Clone, M: Scalar, T>(
         max: section.ranged("max", limits),
         high: section.ranged("high", SHARE),
         low: section.ranged("low", SHARE),
+        predict: section.value("predict"),
         method: section.value("method"),
     };
     let own = own(&mut section);

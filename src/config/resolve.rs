@@ -213,6 +213,7 @@ pub(super) fn flat(profile: &str, layers: Vec<&Layer>) -> Resolved {
             rule: ResourceSettings {
                 high: pick.one("cpu.high", |l| l.cpu.high.as_ref(), cpu.rule.high),
                 low: pick.one("cpu.low", |l| l.cpu.low.as_ref(), cpu.rule.low),
+                predict: pick.one("cpu.predict", |l| l.cpu.predict.as_ref(), cpu.rule.predict),
                 steady,
             },
         },
@@ -224,6 +225,11 @@ pub(super) fn flat(profile: &str, layers: Vec<&Layer>) -> Resolved {
             rule: ResourceSettings {
                 high: pick.one("memory.high", |l| l.memory.high.as_ref(), memory.rule.high),
                 low: pick.one("memory.low", |l| l.memory.low.as_ref(), memory.rule.low),
+                predict: pick.one(
+                    "memory.predict",
+                    |l| l.memory.predict.as_ref(),
+                    memory.rule.predict,
+                ),
                 steady,
             },
         },

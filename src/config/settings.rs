@@ -151,15 +151,21 @@ pub struct ResourceSettings {
     pub high: Percent,
     /// Usage below this share of the allocation is too little.
     pub low: Percent,
+    /// Whether the policy `adaptive` gives more before a peak that comes at the same time of the day.
+    pub predict: bool,
     /// What keeps the policy `threshold` from going up and down.
     pub steady: Steady,
 }
 
 impl ResourceSettings {
-    /// With what is built in of [`Steady`].
+    /// With what is built in of the rest.
     pub const fn new(high: Percent, low: Percent) -> Self {
-        let steady = Steady::BUILT_IN;
-        Self { high, low, steady }
+        Self {
+            high,
+            low,
+            predict: true,
+            steady: Steady::BUILT_IN,
+        }
     }
 }
 

@@ -218,6 +218,8 @@ impl Tick<'_> {
         };
         if !grows && !shrinks {
             return Err(match range.reason_to_stay(resource, movable, want.amount) {
+                // More than is needed now is there for a reason.
+                Reason::Fits if matches!(want.reason, Reason::PeakAhead { .. }) => want.reason,
                 Reason::Fits => usage::one_busy_thread(vm, movable).unwrap_or(Reason::Fits),
                 reason => reason,
             });

@@ -130,6 +130,13 @@ pub enum Reason {
         /// The threshold.
         high: Percent,
     },
+    /// The need usually rises soon, at this time of the day.
+    PeakAhead {
+        /// To what.
+        expected: Amount,
+        /// When, by the node's clock, to five minutes: `09:00`.
+        at: String,
+    },
     /// The need has stayed below the allocation for long enough.
     CalmedDown {
         /// What has been enough, with head-room.
@@ -308,6 +315,9 @@ impl fmt::Display for Reason {
             Self::Saturated { usage } => write!(f, "uses all it has ({usage})"),
             Self::ShortOfMemory { need } => write!(f, "the guest is short of memory, need {need}"),
             Self::AboveThreshold { usage, high } => write!(f, "usage {usage} above {high}"),
+            Self::PeakAhead { expected, at } => {
+                write!(f, "usually needs {expected} from about {at}")
+            }
             Self::CalmedDown { enough } => write!(f, "calm, {enough} is enough"),
             Self::BelowThreshold { usage, low } => write!(f, "usage {usage} below {low}"),
             Self::OutsideLimits { min, max, window } => {

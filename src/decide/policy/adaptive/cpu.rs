@@ -22,7 +22,7 @@ use super::sizes_seen::SizesSeen;
 use super::{LONGEST_LOOK, SATURATED, Verdict, later, within};
 
 /// Head-room over usage: a core that is used up to here waits for the next one.
-const HEADROOM: f64 = 1.06;
+pub(super) const HEADROOM: f64 = 1.06;
 /// What is booked where all of a tick was used up and nothing larger was seen yet: with each growth that was used up as
 /// well, once more.
 const UNKNOWN_NEED: f64 = 2.0;

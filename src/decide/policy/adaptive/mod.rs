@@ -2,11 +2,13 @@
 //!
 //! Neither resource has a threshold or a fixed window; what a VM is like is learned from its usage. CPU that is missed
 //! slows down, so it is weighed against its price, see [`cpu`]. Memory that is missed stalls or kills, so it is always
-//! there and taken with care, see [`memory`].
+//! there and taken with care, see [`memory`]. Where the need rises at the same time day after day, and it pays, more is
+//! given shortly before, see [`profile`].
 
 mod cpu;
 mod ledger;
 mod memory;
+mod profile;
 mod rest;
 mod sizes_seen;
 
@@ -15,9 +17,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Reason;
-use crate::domain::{Moment, Resource};
+use crate::decide::gates::memory_margin;
+use crate::domain::{Mib, Moment, Resource};
 
-use super::{Observation, Policy, Want};
+use super::{Observation, Policy, Want, mean};
+use profile::{Look, Profile};
 
 /// Usage of this share of the allocation is usage at the allocation. With the head-room, less of one core asks for
 /// no second one; more of it is given back to no single one.
@@ -32,6 +36,8 @@ pub struct Adaptive {
     cpu: Option<cpu::Cpu>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     memory: Option<memory::Memory>,
+    #[serde(default, skip_serializing_if = "Profile::is_empty")]
+    profile: Profile,
 }
 
 /// What one of the two says.
@@ -41,18 +47,43 @@ struct Verdict {
     stands_until: Moment,
 }
 
+impl Adaptive {
+    /// What is wanted for what is there, whatever comes.
+    fn without_peaks(&mut self, seen: &Observation<'_>) -> Verdict {
+        match seen.resource {
+            Resource::Cpu => self.cpu.get_or_insert_default().want(seen),
+            Resource::Memory => {
+                let need = seen.usage.last().map_or(0.0, |sample| sample.value);
+                let allocation = self.profile.memory_without(seen, need);
+                let seen = Observation {
+                    allocation,
+                    ..seen.clone()
+                };
+                self.memory.get_or_insert_default().want(&seen)
+            }
+        }
+    }
+}
+
 impl Policy for Adaptive {
     fn want(&mut self, seen: &Observation<'_>) -> Want {
         let Verdict {
-            amount,
+            amount: wish,
             need,
             stands_until,
-        } = match seen.resource {
-            Resource::Cpu => self.cpu.get_or_insert_default().want(seen),
-            Resource::Memory => self.memory.get_or_insert_default().want(seen),
-        };
+        } = self.without_peaks(seen);
+        let look = Look::new(seen, mean(seen.usage), wish);
+        let ahead = self.profile.look(&look);
+        // It goes on learning where it is switched off, so that it can be switched on at any time.
+        let ahead = ahead.filter(|ahead| seen.settings.predict && ahead.amount > wish);
+        let amount = ahead.map_or(wish, |ahead| ahead.amount);
         let usage = seen.resource.amount(need);
-        let reason = if amount > seen.allocation {
+        let reason = if let Some(ahead) = ahead {
+            Reason::PeakAhead {
+                expected: seen.resource.amount(ahead.expected),
+                at: about(ahead.at),
+            }
+        } else if amount > seen.allocation {
             if need >= SATURATED * seen.allocation || seen.short {
                 Reason::Saturated { usage }
             } else {
@@ -68,8 +99,22 @@ impl Policy for Adaptive {
             amount,
             need,
             reason,
-            stands_until,
+            stands_until: stands_until.min(self.profile.stands_until(&look)),
         }
+    }
+}
+
+/// A second of the day as people say it: to five minutes.
+fn about(second: u32) -> String {
+    let fives = (second + 150) / 300 % (24 * 12);
+    format!("{:02}:{:02}", fives / 12, fives % 12 * 5)
+}
+
+/// What is to be there for `need`, so that it does not wait for more.
+fn with_reserve(resource: Resource, need: f64) -> f64 {
+    match resource {
+        Resource::Cpu => need * cpu::HEADROOM,
+        Resource::Memory => need + memory_margin(Mib::from_f64(need)).as_f64(),
     }
 }
 
