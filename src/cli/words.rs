@@ -65,10 +65,10 @@ fn short(reason: &Reason, now: Moment) -> (Tone, String) {
         | Reason::Saturated { .. }
         | Reason::ShortOfMemory { .. }
         | Reason::AboveThreshold { .. }
-        | Reason::PeakAhead { .. }
         | Reason::CalmedDown { .. }
         | Reason::BelowThreshold { .. }
         | Reason::OutsideLimits { .. } => (Tone::Acts, "just changed"),
+        Reason::PeakAhead { .. } => (Tone::Acts, "peak ahead"),
         Reason::Fits => (Tone::Calm, "fits"),
         Reason::AtMax { .. } => (Tone::Waits, "at maximum"),
         Reason::AtMin { .. } => (Tone::Calm, "at minimum"),
@@ -144,11 +144,11 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
         | Reason::Saturated { .. }
         | Reason::ShortOfMemory { .. }
         | Reason::AboveThreshold { .. }
-        | Reason::PeakAhead { .. }
         | Reason::CalmedDown { .. }
         | Reason::BelowThreshold { .. }
         | Reason::OutsideLimits { .. }
         | Reason::Fits => "the policy asks for a whole step more or less than it has",
+        Reason::PeakAhead { .. } => "the peak needs more, or does not come",
         Reason::AtMax { .. } => {
             return format!(
                 "its maximum is raised; `vm-autoscale check-config --vm {vm}` shows where it is set"

@@ -3,6 +3,7 @@
 mod elsewhere;
 mod hands_off;
 mod levers;
+mod peaks;
 mod properties;
 mod room;
 mod schedule;

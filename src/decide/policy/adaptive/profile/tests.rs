@@ -241,6 +241,7 @@ fn a_peak_that_stays_away_costs_little_and_is_foreseen_again_when_it_is_back() {
         .filter(|day| (7..14).contains(day))
         .collect();
     assert!(missed.len() <= 2, "{missed:?}");
+    assert!(lived.bill.cost < without.bill.cost);
     assert!(lived.days_ahead().iter().any(|day| *day > 16));
 }
 
@@ -256,7 +257,9 @@ fn what_comes_at_another_time_each_day_is_not_followed_where_waiting_for_it_cost
         live(Resource::Cpu, &demand),
         live_without(Resource::Cpu, &demand),
     );
-    assert!(with.bill.cost <= without.bill.cost * 1.01);
+    // It is tried once, and was not worth it.
+    assert!(with.days_ahead().len() <= 2, "{:?}", with.days_ahead());
+    assert!(with.bill.cost <= without.bill.cost * 1.002);
 }
 
 #[test]
