@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::Reason;
 use crate::decide::gates::memory_margin;
-use crate::domain::{Mib, Moment, Resource};
+use crate::domain::{Amount, Mib, Moment, Resource};
 
 use super::{Observation, Policy, Want, mean};
 use profile::{Look, Profile};
@@ -80,7 +80,7 @@ impl Policy for Adaptive {
         let usage = seen.resource.amount(need);
         let reason = if let Some(ahead) = ahead {
             Reason::PeakAhead {
-                expected: seen.resource.amount(ahead.expected),
+                expected: usual(seen.resource, ahead.expected),
                 at: about(ahead.at),
             }
         } else if amount > seen.allocation {
@@ -102,6 +102,14 @@ impl Policy for Adaptive {
             stands_until: stands_until.min(self.profile.stands_until(&look)),
         }
     }
+}
+
+/// What a peak usually needs, as people say it: to a tenth of a core.
+fn usual(resource: Resource, need: f64) -> Amount {
+    resource.amount(match resource {
+        Resource::Cpu => (need * 10.0).round() / 10.0,
+        Resource::Memory => need,
+    })
 }
 
 /// A second of the day as people say it: to five minutes.

@@ -28,6 +28,8 @@ const VERSION: u64 = 1;
 const MOST_PEAKS: usize = 20;
 /// Nobody looked for longer than this: what came meanwhile is not known.
 const UNWATCHED: Duration = Duration::from_secs(600);
+/// While more is given to what rises, its use says little of its need.
+const GROWS: Duration = Duration::from_secs(30);
 /// How large a rise is shows in so much time; what rises again within it is the same rise.
 const SETTLES: Duration = Duration::from_secs(300);
 /// What rises by less than this factor above what is held is no peak: it is answered soon enough when it is there.
@@ -185,8 +187,9 @@ impl Profile {
         let Some(rise) = &mut self.rise else {
             return;
         };
-        let left = (rise.since + SETTLES).since(look.now - since);
-        let seconds = since.min(left).as_secs_f64();
+        let from = (rise.since + GROWS).max(look.now - since);
+        let to = (rise.since + SETTLES).min(look.now);
+        let seconds = to.since(from).as_secs_f64();
         rise.sum += look.used * seconds;
         rise.weighted += look.used * look.used * seconds;
         if look.now.since(rise.since) < SETTLES {
