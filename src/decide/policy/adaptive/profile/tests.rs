@@ -81,7 +81,7 @@ impl Lived {
     }
 }
 
-fn setup(resource: Resource, settings: &ResourceSettings) -> Setup<'_> {
+fn setup<'a>(demand: &Demand, resource: Resource, settings: &'a ResourceSettings) -> Setup<'a> {
     let max = match resource {
         Resource::Cpu => 8.0,
         Resource::Memory => 16.0 * 1024.0,
@@ -91,7 +91,7 @@ fn setup(resource: Resource, settings: &ResourceSettings) -> Setup<'_> {
         resource,
         grid,
         tick: Duration::from_secs(5),
-        start: grid.start(resource),
+        start: grid.start(resource, demand),
         settings,
     }
 }
@@ -103,7 +103,7 @@ fn live_with(resource: Resource, demand: &Demand, predict: bool, stored: Option<
         stored_every: stored,
     };
     let settings = ResourceSettings { predict, ..RULE };
-    let course = simulate(demand, setup(resource, &settings), &mut told);
+    let course = simulate(demand, setup(demand, resource, &settings), &mut told);
     Lived {
         bill: Bill::of(demand, &course, Prices::of(resource)),
         course,
