@@ -130,6 +130,9 @@ fn chapter(vm: VmId, state: &ResourceState, now: Moment) -> Vec<String> {
     if let (Some(min), Some(max)) = (state.min, state.max) {
         lines.push(format!("  limits     {}", limits(state.wanted, min, max)));
     }
+    for peak in &state.peaks {
+        lines.push(format!("  peak       {peak}"));
+    }
     lines.push(format!("  decision   {decision}"));
     lines.push(format!("  acts when  {}", words::acts_when(vm, state, now)));
     lines

@@ -39,6 +39,7 @@ fn resource(resource: Resource, lever: Lever, [need, has, min, max]: [f64; 4]) -
         recommended: None,
         why: String::new(),
         reason: Reason::Fits,
+        peaks: Vec::new(),
         last: None,
     }
 }

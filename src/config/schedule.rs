@@ -151,6 +151,11 @@ impl Days {
         }
     }
 
+    /// The days whose bits are set, Monday's being the lowest.
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
     /// These and those.
     pub fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)

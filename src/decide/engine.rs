@@ -117,6 +117,10 @@ impl Tick<'_> {
                 return judged;
             }
         };
+        if self.rule(resource).predict {
+            let policy = memory.of(vm.id, resource).policy(self.own().policy);
+            judged.verdict.peaks = policy.peaks(resource);
+        }
         judged.stands_until = want.stands_until;
         let movable = levers.towards(want.amount);
         judged.verdict.lever = Some(movable.lever);

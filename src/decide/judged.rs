@@ -33,6 +33,7 @@ impl Judged {
             target: None,
             recommended: None,
             reason,
+            peaks: Vec::new(),
             windows: Vec::new(),
         };
         Self {

@@ -8,6 +8,8 @@ use crate::domain::{
     Amount, Lever, Mib, Moment, NodeName, Percent, Reading, Resource, VmId, VmName,
 };
 
+use super::KnownPeak;
+
 /// What to do in this tick. Shrinks come before grows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -89,6 +91,9 @@ pub struct Verdict {
     pub recommended: Option<Amount>,
     /// Why.
     pub reason: Reason,
+    /// The peaks of the day that the policy knows, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peaks: Vec<KnownPeak>,
     /// The windows of the VM's schedule that are open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<OpenWindow>,

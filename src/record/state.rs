@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::act::Done;
-use crate::decide::{OpenWindow, Plan, Reason, Verdict};
+use crate::decide::{KnownPeak, OpenWindow, Plan, Reason, Verdict};
 use crate::domain::{
     Amount, Capabilities, Cores, Lever, Mib, Moment, NodeName, Reading, Resource, VmId, VmName,
 };
@@ -117,6 +117,8 @@ pub struct ResourceState {
     pub why: String,
     /// Why, for machines.
     pub reason: Reason,
+    /// The peaks of the day that the policy knows.
+    pub peaks: Vec<KnownPeak>,
     /// The last change that was tried, with its outcome and time.
     pub last: Option<Done>,
 }
@@ -212,6 +214,8 @@ struct Written {
     recommended: Option<f64>,
     why: String,
     reason: Reason,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    peaks: Vec<KnownPeak>,
     outcome: Option<String>,
     outcome_at: Option<Moment>,
     last: Option<Done>,
@@ -254,6 +258,7 @@ impl From<ResourceState> for Written {
             recommended: state.recommended.map(Amount::value),
             why: state.why,
             reason: state.reason,
+            peaks: state.peaks,
             outcome: state
                 .last
                 .as_ref()
@@ -283,6 +288,7 @@ impl From<Written> for ResourceState {
             recommended: written.recommended.map(|value| resource.amount(value)),
             why: written.why,
             reason: written.reason,
+            peaks: written.peaks,
             last: written.last,
         }
     }
@@ -302,6 +308,7 @@ impl ResourceState {
             recommended: verdict.recommended,
             why: verdict.reason.to_string(),
             reason: verdict.reason.clone(),
+            peaks: verdict.peaks.clone(),
             last,
         }
     }

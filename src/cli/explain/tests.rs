@@ -1,6 +1,8 @@
 use super::*;
 use crate::act::Outcome;
 use crate::cli::fixture::{NOW, done, state};
+use crate::decide::KnownPeak;
+use crate::domain::Resource;
 use crate::record::VmRef;
 
 fn told(number: u32, changes: &[Event]) -> String {
@@ -49,4 +51,24 @@ fn a_hostile_word_cannot_move_the_cursor() {
     state.vms[0].cpu.why = "\x1b[2Jfine\rall good".to_owned();
     let text = story(&state, &state.vms[0], &[], NOW);
     assert!(!text.contains(['\x1b', '\r']), "{text:?}");
+}
+
+#[test]
+fn the_peaks_of_the_day_are_told_and_what_is_done_about_them() {
+    let mut state = state();
+    let peak = |at: &str, followed| KnownPeak {
+        at: at.to_owned(),
+        days: "mon tue wed".to_owned(),
+        needs: Resource::Cpu.amount(5.2),
+        followed,
+    };
+    state.vms[0].cpu.peaks = vec![peak("09:00", true), peak("13:05", false)];
+    let text = story(&state, &state.vms[0], &[], NOW);
+    assert!(
+        text.contains(
+            "  peak       5.2 cores from about 09:00, mon tue wed: made ready for\n  \
+             peak       5.2 cores from about 13:05, mon tue wed: only watched\n"
+        ),
+        "{text}"
+    );
 }

@@ -16,7 +16,7 @@ use crate::domain::{Moment, Resource};
 
 pub use prices::Prices;
 
-use super::Reason;
+use super::{KnownPeak, Reason};
 
 /// Usage over a span of time, in cores or mebibytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,6 +90,14 @@ impl State {
         match kind {
             PolicyKind::Adaptive => Self::Adaptive(Box::default()),
             PolicyKind::Threshold => Self::Threshold(threshold::Threshold::default()),
+        }
+    }
+
+    /// The peaks of the day that it knows of `resource`.
+    pub fn peaks(&self, resource: Resource) -> Vec<KnownPeak> {
+        match self {
+            Self::Adaptive(policy) => policy.peaks(resource),
+            Self::Threshold(_) => Vec::new(),
         }
     }
 

@@ -61,7 +61,7 @@ fn days(story: &mut Story, count: u32) {
     }
 }
 
-/// The fixture's time is a Friday: with the weekend, five days later it is a Wednesday.
+/// The fixture's time is a Friday: it lives through it and five more days, to Thursday morning.
 const LEARNED: u32 = 5;
 
 #[test]
@@ -76,6 +76,12 @@ fn vcpus_are_there_a_moment_before_nine_and_the_reason_says_why() {
     assert_eq!(change.to, Amount::Cpu(Cores::whole(6)));
     let why = change.reason.to_string();
     assert_eq!(why, "usually needs 5.2 cores from about 09:00");
+    let peaks = &story.tick().verdicts[0].peaks;
+    let told: Vec<String> = peaks.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["5.2 cores from about 09:00, mon tue wed fri sat sun: made ready for"]
+    );
     // While it waits for the peak, that is why it has more than it needs.
     assert!(matches!(
         story.reason(101, Resource::Cpu),
@@ -101,6 +107,7 @@ fn where_it_is_switched_off_nothing_is_given_before_nine() {
         .predict = false;
     days(&mut story, LEARNED);
     assert!(live(&mut story, 9 * HOUR - 3).is_empty());
+    assert!(story.tick().verdicts[0].peaks.is_empty());
     // It has learned all the same.
     story
         .settings

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::Reason;
 use crate::decide::gates::memory_margin;
+use crate::decide::{KnownPeak, Reason};
 use crate::domain::{Amount, Mib, Moment, Resource};
 
 use super::{Observation, Policy, Want, mean};
@@ -48,6 +48,11 @@ struct Verdict {
 }
 
 impl Adaptive {
+    /// The peaks that it knows of `resource`, in the order of the day.
+    pub(super) fn peaks(&self, resource: Resource) -> Vec<KnownPeak> {
+        self.profile.told(resource)
+    }
+
     /// What is wanted for what is there, whatever comes.
     fn without_peaks(&mut self, seen: &Observation<'_>) -> Verdict {
         match seen.resource {

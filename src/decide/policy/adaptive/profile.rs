@@ -9,12 +9,14 @@
 //! one that pays is followed, and one that stays away or comes at another time is not any more, until it has paid again.
 
 mod peak;
+mod ready;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::decide::KnownPeak;
 use crate::decide::policy::{Observation, Prices};
 use crate::domain::{Moment, Resource};
 
@@ -124,6 +126,13 @@ impl Profile {
     /// Whether there is nothing to store.
     pub(super) fn is_empty(&self) -> bool {
         self.peaks.is_empty()
+    }
+
+    /// What an admin is told: the peaks of the day, in their order.
+    pub(super) fn told(&self, resource: Resource) -> Vec<KnownPeak> {
+        let mut told: Vec<KnownPeak> = self.peaks.iter().filter_map(|p| p.told(resource)).collect();
+        told.sort_by(|one, other| one.at.cmp(&other.at));
+        told
     }
 
     /// The memory that a guest would have without peaks: what was given for one that has not come is not the guest's.

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::decide::policy::adaptive::SATURATED;
+use crate::config::Days;
+use crate::decide::KnownPeak;
+use crate::decide::policy::adaptive::{about, usual};
 use crate::domain::{Moment, Resource};
 
+use super::ready::{MOST_WORTH, Ready};
 use super::{Ahead, Look};
 
 const DAY: i64 = 86_400;
@@ -22,9 +25,8 @@ const SEEN: u8 = 3;
 const MISSED: u8 = 2;
 /// What following it must have been worth lately, in changes.
 const WORTH: f64 = 1.0;
-/// The last time counts so much in what it was worth lately, and no time for more than so many changes.
+/// The last time counts so much in what it was worth lately.
 const LATELY: f64 = 0.4;
-const MOST_WORTH: f64 = 100.0;
 /// Time and spread follow what is seen by this much.
 const FOLLOWS: f64 = 0.3;
 /// The level follows a larger one faster than a smaller one.
@@ -41,14 +43,6 @@ fn lead(resource: Resource) -> i64 {
     match resource {
         Resource::Cpu => 30,
         Resource::Memory => 90,
-    }
-}
-
-/// By how much the policy grows what is used up, see `cpu` and `memory`.
-fn growth(resource: Resource) -> f64 {
-    match resource {
-        Resource::Cpu => 2.0,
-        Resource::Memory => 1.5,
     }
 }
 
@@ -85,52 +79,6 @@ struct Today {
     /// It was there already: whether it would have come cannot be told.
     is_there: bool,
     ready: Option<Ready>,
-}
-
-/// What it would cost, or does, to be ready, against what is missed otherwise. In seconds of a unit of the resource.
-#[derive(Debug, Clone, PartialEq)]
-struct Ready {
-    amount: f64,
-    /// What would be there otherwise, growing as the policy grows what is used up: every second look.
-    without: f64,
-    growths: u32,
-    was_short: bool,
-    held: f64,
-    /// Seconds in which `without` was used up, and the same times `without`.
-    short: f64,
-    short_of: f64,
-}
-
-impl Ready {
-    fn look(&mut self, look: &Look, seconds: f64) {
-        self.held += (self.amount - self.without).max(0.0) * seconds;
-        let is_short = look.used >= SATURATED * self.without && self.without < self.amount;
-        if is_short {
-            self.short += seconds;
-            self.short_of += self.without * seconds;
-        }
-        let grows = is_short && self.was_short;
-        self.was_short = is_short && !grows;
-        if grows {
-            self.without = (self.without * growth(look.resource)).min(self.amount);
-            self.growths += 1;
-        }
-    }
-
-    /// What it was worth, in changes, where what came needed `level`; nothing of that where it did not come.
-    fn worth(&self, level: Option<f64>, look: &Look) -> f64 {
-        let prices = look.prices();
-        let change = prices.change_seconds();
-        let worth = match level {
-            Some(level) => {
-                let missed = level.min(self.amount) * self.short - self.short_of;
-                let growths = f64::from(self.growths.max(1)) - 1.0;
-                prices.unmet * missed.max(0.0) + growths * change - self.held
-            }
-            None => -2.0 * change - self.held,
-        };
-        (worth / change).clamp(-MOST_WORTH, MOST_WORTH)
-    }
 }
 
 impl Peak {
@@ -172,6 +120,16 @@ impl Peak {
     /// Whether it may come at any moment, and has not.
     pub(super) fn waits(&self) -> bool {
         self.today.as_ref().is_some_and(|t| t.comes.is_none())
+    }
+
+    /// What an admin is told of it; nothing yet of what was not seen often enough.
+    pub(super) fn told(&self, resource: Resource) -> Option<KnownPeak> {
+        (self.seen >= SEEN).then(|| KnownPeak {
+            at: about(u32::try_from(self.at).unwrap_or(0)),
+            days: Days::from_bits(self.came).to_string(),
+            needs: usual(resource, self.level),
+            followed: self.pays(),
+        })
     }
 
     /// Whether today's is not over yet.
@@ -237,15 +195,7 @@ impl Peak {
         match &mut today.ready {
             Some(ready) if is_time => ready.look(look, seconds),
             None if is_time && today.comes.is_none() && look.wish < amount => {
-                today.ready = Some(Ready {
-                    amount,
-                    without: look.wish,
-                    growths: 0,
-                    was_short: false,
-                    held: 0.0,
-                    short: 0.0,
-                    short_of: 0.0,
-                });
+                today.ready = Some(Ready::new(amount, look.wish));
             }
             _ => {}
         }
