@@ -107,6 +107,18 @@ struct Rise {
     /// What was used since, and the same with the weight of itself: so a peak counts, and the calm after it hardly does.
     sum: f64,
     weighted: f64,
+    most: f64,
+}
+
+impl Rise {
+    /// How large it is. Less than the largest need is enough CPU; of memory it is missed.
+    fn level(&self, resource: Resource) -> f64 {
+        match resource {
+            Resource::Memory => self.most,
+            Resource::Cpu if self.sum > 0.0 => self.weighted / self.sum,
+            Resource::Cpu => 0.0,
+        }
+    }
 }
 
 /// The peaks that are known of one resource of a VM.
@@ -184,6 +196,7 @@ impl Profile {
             from,
             sum: 0.0,
             weighted: 0.0,
+            most: 0.0,
         });
         let waiting = self.peaks.iter_mut().filter(|peak| peak.waits());
         if let Some(peak) = waiting.min_by_key(|peak| peak.offset(look.second).abs()) {
@@ -201,16 +214,14 @@ impl Profile {
         let seconds = to.since(from).as_secs_f64();
         rise.sum += look.used * seconds;
         rise.weighted += look.used * look.used * seconds;
+        if seconds > 0.0 {
+            rise.most = rise.most.max(look.used);
+        }
         if look.now.since(rise.since) < SETTLES {
             return;
         }
         if let Some(rise) = self.rise.take() {
-            let level = if rise.sum > 0.0 {
-                rise.weighted / rise.sum
-            } else {
-                0.0
-            };
-            self.keep(&rise, level, look);
+            self.keep(&rise, rise.level(look.resource), look);
         }
     }
 
