@@ -20,6 +20,7 @@ mod cluster_fs;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod anything;
 mod failover;
 mod hanging;
 mod migration;
@@ -28,7 +29,6 @@ mod names;
 mod partition;
 mod pause;
 mod pmxcfs;
-mod random;
 mod reuse;
 mod served;
 mod stage;
