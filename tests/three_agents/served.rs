@@ -127,6 +127,10 @@ impl Served {
     pub(crate) fn rewire(&self, change: impl FnOnce(&mut Cluster)) {
         let mut state = self.lock();
         state.fs.set_time(now_ms());
+        // What is due by now has come, also where nobody has asked since.
+        for node in 0..NODES.len() {
+            state.fs.deliver_older(node, DELIVERED_AFTER_MS);
+        }
         change(&mut state.fs);
         state.note_era();
     }
