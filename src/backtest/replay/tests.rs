@@ -241,6 +241,8 @@ proptest! {
     ) {
         let settings = Settings::default();
         let methods = (CpuMethod::Vcpus, MemoryMethod::Dimm);
+        // The grain of the ceilings.
+        let (cores, mib) = ((cores * 1000.0).floor() / 1000.0, mib.floor());
         let trace = Trace {
             name: String::new(),
             begin: Moment::default(),
