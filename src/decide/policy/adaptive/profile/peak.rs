@@ -174,7 +174,9 @@ impl Peak {
         if self.waits() && offset.abs() > NEAR {
             self.stayed_away(look);
         }
-        if self.today.is_none() && offset.abs() <= NEAR && look.now.since(self.last) > ONCE {
+        // What is noted of the future was written by a clock that was wrong.
+        let is_over = look.now.since(self.last) > ONCE || self.last > look.now;
+        if self.today.is_none() && offset.abs() <= NEAR && is_over {
             let day = bit(i64::from(look.second) - offset);
             let expected = self.is_expected(day);
             self.today = Some(Today {

@@ -303,6 +303,31 @@ fn what_is_stored_is_small_and_another_version_is_learned_anew() {
     }
 }
 
+#[test]
+fn a_clock_that_was_ahead_when_a_peak_was_noted_does_not_keep_it_from_being_foreseen() {
+    let nine = 9 * HOUR;
+    for noted_at_minute in [0, i64::MAX / 60_000] {
+        let peak = json!([nine, 0, 5.2, 10.0, 9, 0, 127, 0, noted_at_minute]);
+        let mut profile = Profile::from(json!({"version": 1, "peaks": [peak]}));
+        let mut look = |second: i64| {
+            profile.look(&Look {
+                now: Moment::from_millis((70 * DAY + second) * 1000),
+                second: u32::try_from(second).unwrap(),
+                resource: Resource::Cpu,
+                used: 0.5,
+                booked: 0.53,
+                wish: 1.0,
+                min: 1.0,
+                max: 8.0,
+                grain: 1.0,
+            })
+        };
+        assert_eq!(look(nine - 60), None);
+        let ahead = look(nine - 20).map(|ahead| ahead.amount);
+        assert_eq!(ahead, Some(6.0), "noted at minute {noted_at_minute}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
