@@ -161,8 +161,7 @@ fn at_most_up(seen: &Observation<'_>, before: f64, right: f64) -> f64 {
     let Some(share) = seen.settings.steady.rate.up else {
         return right;
     };
-    let step = step(seen.resource);
-    let way = (before * share.fraction() / step).ceil().max(1.0) * step;
+    let way = way(seen.resource, before, share);
     right.min((before + way).max(seen.allocation))
 }
 
@@ -171,9 +170,14 @@ fn at_most_down(seen: &Observation<'_>, before: f64, right: f64) -> f64 {
     let Some(share) = seen.settings.steady.rate.down else {
         return right;
     };
-    let step = step(seen.resource);
-    let way = (before * share.fraction() / step).ceil().max(1.0) * step;
+    let way = way(seen.resource, before, share);
     right.max((before - way).min(seen.allocation))
+}
+
+/// How far a rate of this share lets a size go from `before`, in whole steps.
+fn way(resource: Resource, before: f64, share: Percent) -> f64 {
+    let step = step(resource);
+    (before * share.fraction() / step).ceil().max(1.0) * step
 }
 
 fn step(resource: Resource) -> f64 {
