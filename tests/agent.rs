@@ -2,10 +2,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::scenario::{Command, Curve, MonitorState, Ramp};
-use support::{Daemon, Node, Vm, eventually};
+use support::{Daemon, Node, Vm, eventually, eventually_within};
 
 const QUICK: &str = "check_interval: 1s\nprofiles:\n  default:\n    cooldown: {up: 1s, down: 2s}\n";
 
@@ -125,7 +127,7 @@ fn memory_follows_need_and_the_takeover_is_told_once() {
 fn memory_that_nobody_needs_goes_back_in_steps() {
     let node = Node::with([Vm::new(101)
         .memory(16384)
-        .balloon(12288)
+        .balloon(7168)
         .set("shares", 0)
         .uses_memory(1200.0)]);
     // The policy adaptive watches memory for minutes first.
@@ -133,7 +135,11 @@ fn memory_that_nobody_needs_goes_back_in_steps() {
         "{QUICK}    policy: threshold\n    threshold: {{stabilization: {{down: 0s}}}}\n    memory: {{min: 1GiB, low: 60%}}\n"
     ));
     let daemon = node.daemon();
-    eventually("what is free goes back", || node.vm(101).balloon_mib < 3000);
+    // Each step takes two readings, of one in five seconds.
+    let three_minutes = Duration::from_secs(180);
+    eventually_within(three_minutes, "what is free goes back", || {
+        node.vm(101).balloon_mib < 3000
+    });
     let log = log_of(&node, daemon);
     assert!(
         log.matches("balloon").count() > 3,

@@ -90,6 +90,15 @@ struct Tick<'a> {
     host: &'a HostLimits,
 }
 
+/// What a policy wants, and what it was told.
+struct Asked {
+    want: Want,
+    /// The guest shows that it wants more than it has.
+    short: bool,
+    /// When what it was told was read.
+    read: Moment,
+}
+
 impl Tick<'_> {
     fn own(&self) -> &VmSettings {
         &self.in_force.settings
@@ -109,7 +118,7 @@ impl Tick<'_> {
         let limits = Range::of(self.own(), resource, levers.first(), levers.ceiling());
         judged.verdict.min = Some(resource.amount(limits.bottom));
         judged.verdict.max = Some(resource.amount(limits.top));
-        let (want, short) = match self.ask_policy(vm, resource, &levers, memory) {
+        let asked = match self.ask_policy(vm, resource, &levers, memory) {
             Ok(answer) => answer,
             Err(why) => {
                 judged.verdict.reason = Reason::Unmeasured { why };
@@ -117,6 +126,7 @@ impl Tick<'_> {
                 return judged;
             }
         };
+        let want = &asked.want;
         if self.rule(resource).predict {
             let policy = memory.of(vm.id, resource).policy(self.own().policy);
             judged.verdict.peaks = policy.peaks(resource);
@@ -126,7 +136,7 @@ impl Tick<'_> {
         judged.verdict.lever = Some(movable.lever);
         judged.verdict.wanted = Some(resource.amount(want.amount));
         let range = Range::of(self.own(), resource, &movable, movable.ceiling);
-        match self.weigh(vm, &movable, &range, (want, short), memory) {
+        match self.weigh(vm, &movable, &range, asked, memory) {
             Ok((to, reason)) if self.own().mode == Mode::Auto => {
                 judged.go = Some((movable, to));
                 judged.verdict.reason = reason;
@@ -153,11 +163,12 @@ impl Tick<'_> {
         resource: Resource,
         levers: &Levers,
         memory: &mut Memory,
-    ) -> Result<(Want, bool), String> {
+    ) -> Result<Asked, String> {
         let movable = levers.first();
         let range = Range::of(&self.widest, resource, movable, levers.ceiling());
         let Usage {
             samples,
+            read,
             short,
             least,
         } = usage::of(vm, resource, self.now, self.oldest)?;
@@ -181,7 +192,7 @@ impl Tick<'_> {
                 need: resource.amount(want.need),
             };
         }
-        Ok((want, short))
+        Ok(Asked { want, short, read })
     }
 
     fn open_windows(&self) -> Vec<OpenWindow> {
@@ -206,7 +217,7 @@ impl Tick<'_> {
         vm: &VmView,
         movable: &Movable,
         range: &Range,
-        (want, short): (Want, bool),
+        Asked { want, short, read }: Asked,
         memory: &mut Memory,
     ) -> Result<(f64, Reason), Reason> {
         let resource = movable.lever.resource();
@@ -215,11 +226,7 @@ impl Tick<'_> {
         let grows = to >= has + movable.grain() * 0.999;
         let shrinks = to <= has - movable.least_step_down() * 0.999;
         let remembered = memory.of(vm.id, resource);
-        remembered.low_readings = if shrinks {
-            remembered.low_readings.saturating_add(1)
-        } else {
-            0
-        };
+        remembered.count_low(shrinks.then_some(read));
         if !grows && !shrinks {
             return Err(match range.reason_to_stay(resource, movable, want.amount) {
                 // More than is needed now is there for a reason.

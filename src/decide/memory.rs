@@ -89,9 +89,12 @@ pub(super) struct ResourceMemory {
     /// What another algorithm has learned that a window of the schedule, or the admin, has replaced for now.
     #[serde(default)]
     parked: Option<policy::State>,
-    /// Ticks in a row in which less would have been enough.
+    /// Readings in a row by which less would have been enough.
     #[serde(default)]
     pub(super) low_readings: u32,
+    /// When the last of them was made. Memory is not read anew for each tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_low: Option<Moment>,
     /// The last change in either direction that moved anything.
     #[serde(default)]
     pub(super) last_change: Option<Moment>,
@@ -330,6 +333,16 @@ impl VmMemory {
 }
 
 impl ResourceMemory {
+    /// Counts a reading made at `read` by which less would be enough; `None` is one by which it would not.
+    pub(super) fn count_low(&mut self, read: Option<Moment>) {
+        if read.is_none() {
+            self.low_readings = 0;
+        } else if read != self.last_low {
+            self.low_readings = self.low_readings.saturating_add(1);
+        }
+        self.last_low = read;
+    }
+
     fn forget_policies(&mut self) {
         (self.policy, self.parked) = (None, None);
     }

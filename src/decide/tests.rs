@@ -129,6 +129,19 @@ fn a_calm_vm_comes_down_to_its_recent_peak_after_two_low_readings() {
 }
 
 #[test]
+fn a_reading_that_is_looked_at_twice_is_one_reading() {
+    let mut calm = vm(101);
+    calm.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
+    calm.cpu.usage = cpu_usage(2.4);
+    let read = calm.cpu.usage.clone();
+    let mut story = Story::of([calm]);
+    assert_eq!(story.step().verdicts[0].reason, Reason::FirstLowReading);
+    story.vm(101).cpu.usage = read;
+    assert_eq!(story.step().verdicts[0].reason, Reason::FirstLowReading);
+    assert_eq!(story.step().changes.len(), 1);
+}
+
+#[test]
 fn memory_never_shrinks_below_what_the_guest_needs() {
     let mut story = Story::of([vm(101)]);
     story.vm(101).memory.balloon.actual = Reading::known(Mib::gib(16), NOW, Source::Qemu);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{Cores, Lever, Moment, Resource};
+use crate::domain::{Cores, Lever, Moment, Reading, Resource};
 use crate::observe::VmView;
 
 use super::gates;
@@ -13,6 +13,8 @@ use super::policy::Sample;
 /// What was measured of one resource since the previous tick.
 pub(super) struct Usage {
     pub(super) samples: Vec<Sample>,
+    /// When the last of it was read.
+    pub(super) read: Moment,
     /// The guest shows that it wants more than it has.
     pub(super) short: bool,
     /// The least that the VM must be given, whatever the policy says.
@@ -38,6 +40,7 @@ pub(super) fn of(
             };
             Ok(Usage {
                 samples: usage.seconds.iter().enumerate().map(sample).collect(),
+                read: read(&vm.cpu.usage, now),
                 // Held back in every tenth period or more: the quota, not the guest, decides what is used.
                 short: usage.throttled.is_some_and(|share| share.fraction() >= 0.1),
                 least: 0.0,
@@ -57,10 +60,19 @@ pub(super) fn of(
             };
             Ok(Usage {
                 samples: vec![sample],
+                read: read(&vm.memory.need, now),
                 short: gates::is_short(&need),
                 least: (need.need + gates::memory_margin(need.need)).as_f64(),
             })
         }
+    }
+}
+
+/// When a reading was made; `now` where it was not.
+fn read<T>(reading: &Reading<T>, now: Moment) -> Moment {
+    match reading {
+        Reading::Known { at, .. } => *at,
+        Reading::Unknown(_) => now,
     }
 }
 
