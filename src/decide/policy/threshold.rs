@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::Reason;
 use crate::domain::{Moment, Percent, Resource};
 
-use super::{Observation, Policy, Want, mean};
+use super::{Observation, Policy, Sample, Want, mean};
 
 /// A step of memory; of CPU it is one core. The sizes are the predecessor's.
 const MEMORY_STEP_MIB: f64 = 512.0;
@@ -27,9 +27,15 @@ const PART: Duration = Duration::from_secs(10);
 /// Sizes that are kept of a period, so that what is stored stays small; older ones count as not known.
 const HELD_MOST: usize = 32;
 
+/// CPU is judged by its mean over this time: what is shorter is a burst, however often the agent looks.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// The sizes that were right lately.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
+    /// The CPU that was used lately under the present allocation, and that allocation.
+    #[serde(skip)]
+    lately: (Vec<Sample>, f64),
     /// The parts of the window, oldest first.
     parts: VecDeque<Part>,
     /// What was held lately, oldest first: each size once, with the last time it was seen at.
@@ -54,7 +60,7 @@ struct Part {
 
 impl Policy for Threshold {
     fn want(&mut self, seen: &Observation<'_>) -> Want {
-        let usage = mean(seen.usage);
+        let usage = self.usage(seen);
         let share = usage / seen.allocation.max(f64::EPSILON);
         let (high, low) = (seen.settings.high, seen.settings.low);
         let shown = Percent::from_fraction(share);
@@ -100,6 +106,24 @@ impl Policy for Threshold {
 }
 
 impl Threshold {
+    /// What is used: memory now, CPU in the mean.
+    fn usage(&mut self, seen: &Observation<'_>) -> f64 {
+        if seen.resource == Resource::Memory {
+            return mean(seen.usage);
+        }
+        let (samples, allocation) = &mut self.lately;
+        if *allocation != seen.allocation {
+            samples.clear();
+        }
+        *allocation = seen.allocation;
+        samples.extend_from_slice(seen.usage);
+        samples.retain(|sample| sample.at <= seen.now && seen.now.since(sample.at) < LOOK);
+        if samples.is_empty() {
+            return mean(seen.usage);
+        }
+        mean(samples)
+    }
+
     /// Takes in the size that is right now. Returns the least one of the window for growing, and the largest one of the
     /// window for shrinking.
     fn take_in(&mut self, seen: &Observation<'_>, right: f64) -> (f64, f64) {
@@ -199,7 +223,6 @@ fn steps(tiers: &[(f64, f64)], gone: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::config::{Rate, ResourceSettings, Steady};
-    use crate::decide::policy::Sample;
 
     const RULE: ResourceSettings = ResourceSettings::new(Percent::whole(80), Percent::whole(20));
 
@@ -214,10 +237,22 @@ mod tests {
         usage: f64,
         allocation: f64,
     ) -> f64 {
+        look(policy, settings, second, 5, usage, allocation)
+    }
+
+    /// A look at so many seconds of usage.
+    fn look(
+        policy: &mut Threshold,
+        settings: &ResourceSettings,
+        second: i64,
+        seconds: u64,
+        usage: f64,
+        allocation: f64,
+    ) -> f64 {
         let now = Moment::from_millis(second * 1000);
         let usage = [Sample {
             at: now,
-            span: Duration::from_secs(5),
+            span: Duration::from_secs(seconds),
             value: usage,
         }];
         let seen = Observation {
@@ -242,6 +277,26 @@ mod tests {
         assert_eq!(ask(&mut policy, 10, 3.3, 4.0), 5.0);
         assert_eq!(ask(&mut policy, 15, 3.7, 4.0), 6.0);
         assert_eq!(ask(&mut policy, 20, 4.0, 4.0), 8.0);
+    }
+
+    #[test]
+    fn a_burst_of_a_second_is_no_reason_to_grow() {
+        let mut policy = Threshold::default();
+        let mut rule = RULE;
+        rule.steady.down = Duration::ZERO;
+        for (second, usage, wanted) in [(1, 2.0, 4.0), (2, 2.0, 4.0), (3, 4.0, 4.0), (4, 2.0, 4.0)]
+        {
+            assert_eq!(look(&mut policy, &rule, second, 1, usage, 4.0), wanted);
+        }
+        // Two seconds of the last three are no burst.
+        assert_eq!(look(&mut policy, &rule, 5, 1, 4.0, 4.0), 5.0);
+    }
+
+    #[test]
+    fn what_was_used_under_another_size_says_nothing_of_this_one() {
+        let mut policy = Threshold::default();
+        assert_eq!(look(&mut policy, &RULE, 1, 1, 1.0, 1.0), 5.0);
+        assert_eq!(look(&mut policy, &RULE, 2, 1, 5.0, 5.0), 9.0);
     }
 
     #[test]
