@@ -130,10 +130,11 @@ impl Ledger {
         }
     }
 
+    /// The cheapest size to have come to, of equal ones the smallest.
     fn cheapest(&self) -> (usize, f64) {
         let mut best = (0, f64::INFINITY);
         for (index, dearer) in self.dearer.iter().enumerate() {
-            if *dearer < best.1 {
+            if *dearer < best.1 - EQUAL {
                 best = (index, *dearer);
             }
         }
@@ -141,5 +142,7 @@ impl Ledger {
     }
 }
 
+/// Costs that differ by less are equal: rounding does not decide.
+const EQUAL: f64 = 1e-6;
 /// So near to a sum is the sum.
 const ROUNDED: f64 = 0.9999;
