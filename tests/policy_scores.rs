@@ -66,31 +66,31 @@ fn stays_below(set: &str, resource: Resource, bound: f64) {
 
 #[test]
 fn adaptive_stays_near_the_oracle_on_servers() {
-    stays_below("servers-60s", Resource::Cpu, 1.15);
-    stays_below("servers-60s", Resource::Memory, 1.20);
+    stays_below("servers-60s", Resource::Cpu, 1.13);
+    stays_below("servers-60s", Resource::Memory, 1.18);
 }
 
 #[test]
 fn adaptive_stays_near_the_oracle_on_services() {
-    stays_below("services-60s", Resource::Cpu, 1.23);
+    stays_below("services-60s", Resource::Cpu, 1.18);
     stays_below("services-60s", Resource::Memory, 1.12);
 }
 
 #[test]
 fn adaptive_stays_near_the_oracle_where_bursts_last_seconds() {
-    stays_below("cluster-1s", Resource::Cpu, 1.29);
-    stays_below("cluster-1s", Resource::Memory, 1.23);
+    stays_below("cluster-1s", Resource::Cpu, 1.19);
+    stays_below("cluster-1s", Resource::Memory, 1.18);
 }
 
 #[test]
 fn adaptive_stays_near_the_oracle_on_coarse_histories() {
-    stays_below("vms-300s", Resource::Cpu, 1.17);
+    stays_below("vms-300s", Resource::Cpu, 1.13);
 }
 
 #[test]
 fn a_restless_server_is_changed_no_more_than_its_load_pays_for() {
     // Both servers of the selection are restless; the goal of 40 changes of CPU a day is for calmer ones.
-    for (resource, most) in [(Resource::Cpu, 230.0), (Resource::Memory, 10.0)] {
+    for (resource, most) in [(Resource::Cpu, 160.0), (Resource::Memory, 10.0)] {
         let bills = bills(&races("servers-60s", resource), Contestant::Agent);
         let hours: f64 = bills.iter().map(|bill| bill.hours).sum();
         let changes: usize = bills.iter().map(|bill| bill.changes).sum();

@@ -292,7 +292,7 @@ impl Default for Settings {
     fn default() -> Self {
         let profile = VmSettings::default();
         Self {
-            check_interval: Duration::from_secs(3),
+            check_interval: Duration::from_secs(1),
             zone: Zone::default(),
             select: Select {
                 tags: vec!["autoscale".to_owned()],
@@ -333,8 +333,8 @@ impl Default for VmSettings {
                 rule: ResourceSettings::new(Percent::whole(85), Percent::whole(25)),
             },
             cooldown: Cooldown {
-                up: Duration::from_secs(3),
-                down: Duration::from_secs(60),
+                up: Duration::from_secs(1),
+                down: Duration::from_secs(30),
             },
             changes: Caps::default(),
             priority: 100,

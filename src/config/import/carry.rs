@@ -233,7 +233,7 @@ fn cooldown(root: &mut Section<'_>, carrier: &mut Carrier) {
         });
     }
     if let Some(interval) = interval {
-        let why = "usage is measured each second and judged every 3s, which costs little on the node itself; the pace of \
+        let why = "usage is measured and judged every second, which costs little on the node itself; the pace of \
             the steps is in profiles.imported.cooldown";
         carrier.line(interval.place.line, Fate::NewMeaning, &interval.path, why);
     }

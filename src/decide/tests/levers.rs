@@ -196,7 +196,7 @@ fn what_somebody_set_by_hand_is_respected() {
         (plan.by_hand[0].from, plan.by_hand[0].to),
         (set, Amount::vcpus(8))
     );
-    for _ in 0..10 {
+    for _ in 0..5 {
         let plan = story.step();
         assert!(
             plan.changes.is_empty() && plan.by_hand.is_empty(),

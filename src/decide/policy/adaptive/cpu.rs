@@ -1,12 +1,14 @@
 //! How many cores: where a clairvoyant would be by now.
 //!
 //! For each size, a ledger keeps the least that the past could have cost and end in that size: holding costs, missing
-//! costs more, changing costs once. More is given at once where more is used than is held; a core is given back once
-//! holding it has cost as much as a change, and neither needs a threshold or a window.
+//! costs more, changing costs once. A size is left once staying in it has cost as much as a change, up and down alike,
+//! and that needs neither a threshold nor a window.
 //!
-//! How much a change is worth depends on the load: who gives back at once what is wanted again in a minute pays twice.
-//! Several ledgers with rising prices of a change are therefore kept, each with the course that it would have taken, a
-//! tick late as in truth; the one whose course was cheapest lately is followed.
+//! How much a change is worth depends on the load: who gives back at once what is wanted again in a minute pays twice,
+//! and who runs after bursts of a second always comes too late. Several ledgers with rising prices of a change are
+//! therefore kept, and by each of them go two courses: one that waits for the ledger, and one that grows at the first
+//! look that more is wanted. Each is led as it would have been in truth, a tick late; the one that was cheapest lately is
+//! followed. Who has changed often lately finds every change dearer, see [`super::pace`].
 //!
 //! Usage at the allocation says that the need is larger, not how large. What was typical lately above that size is booked;
 //! where nothing was seen yet, twice as much, and twice that again where that was used up as well.
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::policy::{Observation, Prices, mean};
 
 use super::ledger::{Ledger, Sizes};
+use super::pace::Pace;
 use super::sizes_seen::SizesSeen;
 use super::{LONGEST_LOOK, SATURATED, Verdict, later, within};
 
@@ -28,12 +31,14 @@ pub(super) const HEADROOM: f64 = 1.06;
 const UNKNOWN_NEED: f64 = 2.0;
 /// So often at most.
 const MOST_TIMES: i32 = 3;
-/// What is booked where only part of a tick was used up.
+/// What is booked for a burst.
 const BURST: f64 = 1.3;
+/// Where bursts are waited out, what used up everything for less than this was one.
+const LASTING: Duration = Duration::from_secs(3);
 /// The prices of a change, as multiples of the true one, between which the load decides.
 const PATIENCE: [f64; 4] = [0.5, 1.0, 3.0, 10.0];
-/// The one that is followed at first.
-const FIRST: usize = 1;
+/// The course that is followed at first: with the true price of a change, and bursts are waited out.
+const FIRST: usize = 2;
 /// Bills fade with this time constant.
 const LATELY: Duration = Duration::from_secs(2 * 3600);
 /// Another course is followed when it was cheaper by so many changes.
@@ -43,21 +48,36 @@ const CLEARLY: f64 = 5.0;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cpu {
     sizes: Sizes,
-    courses: Vec<Course>,
-    /// Which of the courses is followed.
+    #[serde(default)]
+    books: Vec<Book>,
+    /// Which of the courses is followed, in the order of the books.
     follows: usize,
     /// The allocation that was used up at the last look, and how many in a row were, each larger than the one before.
     used_up: Option<(f64, i32)>,
     /// It has grown since, and was not yet seen whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     grown: bool,
+    /// For how long all was used up without a break, up to [`LASTING`].
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    full: Duration,
     seen: SizesSeen,
+    #[serde(default)]
+    pace: Pace,
 }
 
-/// A ledger, and what came of going by it.
+/// A ledger, and the two courses that go by it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Book {
+    ledger: Ledger,
+    /// Grows when the ledger says so, and not for a burst.
+    waits: Course,
+    /// Grows at the first look.
+    at_once: Course,
+}
+
+/// What came of going by a ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Course {
-    ledger: Ledger,
     /// What it holds, and what it has asked for.
     held: f64,
     asked: f64,
@@ -89,52 +109,71 @@ impl Needs {
     }
 }
 
-impl Course {
+impl Book {
     fn new(sizes: &Sizes, held: f64) -> Self {
-        Self {
-            ledger: Ledger::new(sizes),
+        let course = Course {
             held,
             asked: held,
             bill: 0.0,
+        };
+        Self {
+            ledger: Ledger::new(sizes),
+            waits: course.clone(),
+            at_once: course,
         }
     }
 
-    /// Books usage and says where to go next.
+    /// Books usage, where a change costs `change`, and says where both go next.
     ///
     /// The first look decides at once: nobody knows for how long it has been so already.
-    fn go(&mut self, sizes: &Sizes, needs: &Needs, prices: Prices, patience: f64, first: bool) {
-        let change = prices.change_seconds();
+    fn go(&mut self, sizes: &Sizes, needs: &Needs, prices: Prices, change: f64, first: bool) {
+        self.waits.pay(needs, prices);
+        self.at_once.pay(needs, prices);
+        for need in &needs.spans {
+            self.ledger
+                .book(sizes, need.booked, need.seconds, prices, change);
+        }
+        let gain = if first { 0.0 } else { change };
+        self.waits.asked = self.ledger.next(sizes, self.waits.held, gain);
+        self.at_once.asked = self.ledger.next(sizes, self.at_once.held, gain);
+        if self.at_once.asked <= self.at_once.held {
+            let enough = sizes.fit(needs.mean);
+            if enough > self.at_once.held {
+                self.at_once.asked = enough;
+            }
+        }
+    }
+
+    /// For how many seconds of the same need `course` stays where it is.
+    fn stays(
+        &self,
+        course: &Course,
+        sizes: &Sizes,
+        need: &Need,
+        prices: Prices,
+        change: f64,
+    ) -> f64 {
+        if course.asked != course.held {
+            return 0.0;
+        }
+        self.ledger
+            .stays(sizes, course.held, need.booked, prices, change)
+    }
+}
+
+impl Course {
+    /// Adds to its bill what usage has cost it.
+    fn pay(&mut self, needs: &Needs, prices: Prices) {
         if self.asked != self.held {
             self.held = self.asked;
-            self.bill += change;
+            self.bill += prices.change_seconds();
         }
         let lately = LATELY.as_secs_f64();
         for need in &needs.spans {
             let kept = (-need.seconds / lately).exp();
             self.bill =
                 self.bill * kept + prices.rate(self.held, need.plain) * lately * (1.0 - kept);
-            let change = change * patience;
-            self.ledger
-                .book(sizes, need.booked, need.seconds, prices, change);
         }
-        let gain = if first { 0.0 } else { change * patience };
-        self.asked = self.ledger.next(sizes, self.held, gain);
-        if self.asked <= self.held {
-            let enough = sizes.fit(needs.mean);
-            if enough > self.held {
-                self.asked = enough;
-            }
-        }
-    }
-
-    /// For how many seconds of the same need it stays where it is.
-    fn stays(&self, sizes: &Sizes, need: &Need, prices: Prices, patience: f64) -> f64 {
-        if self.asked != self.held {
-            return 0.0;
-        }
-        let gain = prices.change_seconds() * patience;
-        self.ledger
-            .stays(sizes, self.held, need.booked, prices, gain)
     }
 }
 
@@ -143,21 +182,24 @@ impl Cpu {
     pub(super) fn want(&mut self, seen: &Observation<'_>) -> Verdict {
         let prices = Prices::of(seen.resource);
         let first = self.prepare(seen);
-        let settled = self.count_looks(seen);
+        let settled = self.count_looks(seen, first);
         let needs = self.needs(seen);
-        for (course, patience) in self.courses.iter_mut().zip(PATIENCE) {
-            course.go(&self.sizes, &needs, prices, patience, first);
+        self.pace.take_in(seen.now, seen.allocation);
+        let change = prices.change_seconds() * self.pace.dearer();
+        for (book, patience) in self.books.iter_mut().zip(PATIENCE) {
+            book.go(&self.sizes, &needs, prices, change * patience, first);
         }
         self.choose(prices);
-        let course = self.courses.get(self.follows);
-        let mut amount = course.map_or(seen.allocation, |course| course.asked);
+        let mut amount = self
+            .followed()
+            .map_or(seen.allocation, |course| course.asked);
         // What would have been better until now, or another course had already, is not given to who does not use it.
         let wanted = needs.spans.iter().any(|need| need.booked > seen.allocation);
         if amount > seen.allocation && !wanted {
             amount = seen.allocation.max(seen.min.min(seen.max));
         }
         let stands = if settled && !first {
-            self.stands(&needs, prices)
+            self.stands(&needs, prices, change)
         } else {
             0.0
         };
@@ -171,26 +213,38 @@ impl Cpu {
     /// Begins anew if there is nothing yet or the limits have moved; says whether it does.
     fn prepare(&mut self, seen: &Observation<'_>) -> bool {
         let sizes = Sizes::new(seen.min, seen.max, seen.grain);
-        if self.sizes == sizes && self.courses.len() == PATIENCE.len() {
+        if self.sizes == sizes && self.books.len() == PATIENCE.len() {
             return false;
         }
         let held = sizes.fit(seen.allocation);
         *self = Self {
             sizes,
-            courses: PATIENCE.map(|_| Course::new(&sizes, held)).into(),
+            books: PATIENCE.map(|_| Book::new(&sizes, held)).into(),
             follows: FIRST,
             used_up: None,
             grown: false,
+            full: Duration::ZERO,
             seen: SizesSeen::new(&sizes),
+            pace: self.pace,
         };
         true
     }
 
     /// Counts the growing allocations that were used up one after the other; says whether the next look will find the
     /// same if nothing changes.
-    fn count_looks(&mut self, seen: &Observation<'_>) -> bool {
-        let all = seen.usage.iter().all(|sample| used_up(seen, sample.value));
+    fn count_looks(&mut self, seen: &Observation<'_>, first: bool) -> bool {
+        let full = seen.usage.iter().all(|sample| used_up(seen, sample.value));
         let before = self.used_up;
+        let seconds: Duration = seen.usage.iter().map(|sample| sample.span).sum();
+        self.full = match full {
+            // Nobody knows for how long it has been so already.
+            true if first => LASTING,
+            true => (self.full + seconds).min(LASTING),
+            // Part of it was measured before the growth, and says nothing of what is held now.
+            false if self.pace.held() < seen.allocation => self.full,
+            false => Duration::ZERO,
+        };
+        let all = full && (self.full == LASTING || !self.waits());
         let times = |times: i32| (times + 1).min(MOST_TIMES);
         (self.used_up, self.grown) = match before {
             // Part of it was measured before the last growth, and says nothing of what is held now.
@@ -208,7 +262,7 @@ impl Cpu {
             _ => (Some((seen.allocation, 1)), false),
         };
         // Below the maximum, what is typical above it may be forgotten while an answer is awaited.
-        self.used_up == before && (!all || seen.allocation >= seen.max)
+        self.used_up == before && (!full || (all && seen.allocation >= seen.max))
     }
 
     fn needs(&mut self, seen: &Observation<'_>) -> Needs {
@@ -246,34 +300,52 @@ impl Cpu {
         Needs::new(seen.usage.iter().map(need).collect())
     }
 
+    /// All courses, in the order of the books.
+    fn courses(&self) -> impl Iterator<Item = &Course> {
+        self.books
+            .iter()
+            .flat_map(|book| [&book.waits, &book.at_once])
+    }
+
+    fn followed(&self) -> Option<&Course> {
+        self.courses().nth(self.follows)
+    }
+
+    /// Whether the course that is followed waits bursts out.
+    fn waits(&self) -> bool {
+        self.follows.is_multiple_of(2)
+    }
+
     /// Follows the course that was cheapest lately, if it was so clearly.
     fn choose(&mut self, prices: Prices) {
-        let bill = |index: usize| self.courses.get(index).map_or(f64::INFINITY, |c| c.bill);
-        let mut best = self.follows;
-        for index in 0..self.courses.len() {
-            if bill(index) < bill(best) {
-                best = index;
+        let followed = self.followed().map_or(f64::INFINITY, |course| course.bill);
+        let mut best = (self.follows, followed);
+        for (index, course) in self.courses().enumerate() {
+            if course.bill < best.1 {
+                best = (index, course.bill);
             }
         }
-        if bill(best) + CLEARLY * prices.change_seconds() < bill(self.follows) {
-            self.follows = best;
+        if best.1 + CLEARLY * prices.change_seconds() < followed {
+            self.follows = best.0;
         }
     }
 
-    /// For how many seconds of the same usage the answer is the same.
-    fn stands(&self, needs: &Needs, prices: Prices) -> f64 {
+    /// For how many seconds of the same usage the answer is the same, where a change costs `change`.
+    fn stands(&self, needs: &Needs, prices: Prices, change: f64) -> f64 {
         let [need] = needs.spans.as_slice() else {
             return 0.0;
         };
-        let Some(followed) = self.courses.get(self.follows) else {
+        let Some(followed) = self.followed() else {
             return 0.0;
         };
         let mut stands = f64::INFINITY;
-        for (course, patience) in self.courses.iter().zip(PATIENCE) {
-            let stays = course.stays(&self.sizes, need, prices, patience);
-            stands = stands
-                .min(stays)
-                .min(overtaken(followed, course, need, prices));
+        for (book, patience) in self.books.iter().zip(PATIENCE) {
+            for course in [&book.waits, &book.at_once] {
+                let stays = book.stays(course, &self.sizes, need, prices, change * patience);
+                stands = stands
+                    .min(stays)
+                    .min(overtaken(followed, course, need, prices));
+            }
         }
         stands
     }

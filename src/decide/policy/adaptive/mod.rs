@@ -8,6 +8,7 @@
 mod cpu;
 mod ledger;
 mod memory;
+mod pace;
 mod profile;
 mod rest;
 mod sizes_seen;
