@@ -40,7 +40,6 @@ impl Vm {
 
     fn tell(&mut self, used: f64, short: bool) -> Want {
         self.now = self.now + TICK;
-        let (min, max, grain) = self.limits;
         let sample = Sample {
             at: self.now,
             span: if self.resource == Resource::Cpu {
@@ -50,11 +49,16 @@ impl Vm {
             },
             value: used,
         };
+        self.ask(&[sample], short)
+    }
+
+    fn ask(&mut self, usage: &[Sample], short: bool) -> Want {
+        let (min, max, grain) = self.limits;
         self.policy.want(&Observation {
             now: self.now,
             second_of_week: second_of_week(self.now),
             resource: self.resource,
-            usage: &[sample],
+            usage,
             allocation: self.allocation,
             short,
             min,
@@ -217,39 +221,50 @@ fn adaptive_reaches_eight_cores_from_one_in_three_changes() {
 
 #[test]
 fn adaptive_does_not_run_after_bursts_of_a_second() {
-    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Cpu);
-    let mut changes = 0;
-    for tick in 0..3600 {
-        let burst = tick % 12 == 0;
-        vm.now = vm.now + TICK;
-        let seconds: Vec<Sample> = (0..5)
-            .map(|second| Sample {
-                at: vm.now,
-                span: Duration::from_secs(1),
-                value: if burst && second == 0 {
-                    4.0_f64.min(vm.allocation)
-                } else {
-                    0.4
-                },
-            })
-            .collect();
-        let want = vm.policy.want(&Observation {
-            now: vm.now,
-            second_of_week: second_of_week(vm.now),
-            resource: Resource::Cpu,
-            usage: &seconds,
-            allocation: vm.allocation,
-            short: false,
-            min: 1.0,
-            max: 8.0,
-            grain: 1.0,
-            settings: &RULE,
-        });
-        let next = want.amount.ceil();
-        changes += usize::from(tick > 720 && next != vm.allocation);
-        vm.allocation = next;
+    for look in [1, 3, 5] {
+        let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Cpu);
+        let mut changes = 0;
+        for at in (0..5 * 3600).step_by(look) {
+            vm.now = vm.now + Duration::from_secs(look as u64);
+            let seconds: Vec<Sample> = (at..at + look)
+                .map(|second| Sample {
+                    at: vm.now,
+                    span: Duration::from_secs(1),
+                    value: if second % 60 == 0 {
+                        4.0_f64.min(vm.allocation)
+                    } else {
+                        0.4
+                    },
+                })
+                .collect();
+            let next = vm.ask(&seconds, false).amount.ceil();
+            changes += usize::from(at > 3600 && next != vm.allocation);
+            vm.allocation = next;
+        }
+        assert!(
+            changes <= 8,
+            "a look in {look} s: {changes} changes in four hours"
+        );
     }
-    assert!(changes <= 8, "{changes} changes in four hours");
+}
+
+#[test]
+fn adaptive_keeps_a_lone_peak_far_above_all_else_for_a_short_time_only() {
+    for (peak, minutes) in [(15_000.0, 20..35), (6000.0, 60..90)] {
+        let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Memory);
+        let per_minute = 60 / TICK.as_secs();
+        (0..300 * per_minute).for_each(|_| {
+            vm.live(2000.0);
+        });
+        (0..2 * per_minute).for_each(|_| {
+            vm.live(peak);
+        });
+        let held = vm.allocation;
+        assert!(held >= peak, "{held}");
+        let kept = (0..).find(|_| vm.live(2000.0) < held);
+        let kept = kept.unwrap_or(0) / per_minute;
+        assert!(minutes.contains(&kept), "{peak} MiB for {kept} minutes");
+    }
 }
 
 #[test]

@@ -33,6 +33,9 @@ const PATIENCE: f64 = 40.0;
 const LEAST_MIB: f64 = 512.0;
 /// The share of its swing that a guest keeps beyond its peak and its margin.
 const SWING: f64 = 0.5;
+/// Where so small a share of what is held is enough, the rest is a short one: a lone peak far above all else, as when a
+/// program starts beside the one that it replaces, is not worth an hour.
+const FAR_LESS: f64 = 0.25;
 /// A rise is measured over this time.
 const RISE_SECONDS: f64 = 600.0;
 
@@ -133,8 +136,17 @@ impl Memory {
 
     /// What is enough for all that is to be expected, in whole steps of the lever.
     fn enough(&self, seen: &Observation<'_>) -> f64 {
-        let peak = self.rest.peak(seen.now);
-        let swing = peak - self.rest.low(seen.now);
+        let soon = self.enough_within(seen, self.rest.short());
+        if soon <= FAR_LESS * seen.allocation {
+            return soon;
+        }
+        self.enough_within(seen, self.rest.whole())
+    }
+
+    /// What was enough within so many seconds, and for what is to be expected of that.
+    fn enough_within(&self, seen: &Observation<'_>, seconds: f64) -> f64 {
+        let peak = self.rest.peak(seen.now, seconds);
+        let swing = peak - self.rest.low(seen.now, seconds);
         let margin = memory_margin(Mib::from_f64(peak)).as_f64();
         let enough = peak + SWING * swing + margin;
         let grain = if seen.grain.is_finite() {

@@ -1,6 +1,6 @@
 //! How long memory is left to a guest that does not use it.
 //!
-//! What was needed within the rest stays. The rest begins at an hour. Each time that memory is wanted back soon after it
+//! What was needed within the rest stays. The rest begins at an hour; for what is far more than all else, a third of it. Each time that memory is wanted back soon after it
 //! was taken, the rest grows threefold; it comes back down over weeks.
 
 use std::collections::VecDeque;
@@ -89,14 +89,24 @@ impl Rest {
         at_once.map(|(_, before)| before)
     }
 
-    /// The largest need that still counts.
-    pub(super) fn peak(&self, now: Moment) -> f64 {
-        oldest_within(&self.peaks, now, self.seconds).map_or(0.0, |(_, peak)| peak)
+    /// How many seconds a need counts.
+    pub(super) fn whole(&self) -> f64 {
+        self.seconds
     }
 
-    /// The smallest need that still counts.
-    pub(super) fn low(&self, now: Moment) -> f64 {
-        oldest_within(&self.lows, now, self.seconds).map_or(0.0, |(_, low)| low)
+    /// How many seconds it counts where it was far more than all else.
+    pub(super) fn short(&self) -> f64 {
+        self.seconds / 3.0
+    }
+
+    /// The largest need of so many seconds.
+    pub(super) fn peak(&self, now: Moment, seconds: f64) -> f64 {
+        oldest_within(&self.peaks, now, seconds).map_or(0.0, |(_, peak)| peak)
+    }
+
+    /// The smallest need of so many seconds.
+    pub(super) fn low(&self, now: Moment, seconds: f64) -> f64 {
+        oldest_within(&self.lows, now, seconds).map_or(0.0, |(_, low)| low)
     }
 
     /// How much the need has risen within so many seconds.
@@ -105,20 +115,22 @@ impl Rest {
         low.map_or(0.0, |(_, low)| (step_below(need) - low).max(0.0))
     }
 
-    /// For how many seconds of the same need peak and low stay what they are, at least.
+    /// For how many seconds of the same need the peaks and lows of both spans stay what they are, at least.
     pub(super) fn stays(&self, now: Moment) -> f64 {
         // The rest shortens meanwhile.
         let shortening = (self.seconds - SHORTEST.as_secs_f64()) / FORGETS.as_secs_f64();
-        let ends = |list: &VecDeque<(Moment, f64)>| {
+        let ends = |list: &VecDeque<(Moment, f64)>, seconds: f64| {
             // The youngest is renewed as long as the need is the same.
-            let (at, _) = oldest_within(list, now, self.seconds)
-                .filter(|oldest| Some(oldest) != list.back())?;
-            let left = self.seconds - now.since(at).as_secs_f64();
+            let (at, _) =
+                oldest_within(list, now, seconds).filter(|oldest| Some(oldest) != list.back())?;
+            let left = seconds - now.since(at).as_secs_f64();
             Some(left.max(0.0) / (1.0 + shortening))
         };
-        let never = f64::INFINITY;
-        let (peak, low) = (ends(&self.peaks), ends(&self.lows));
-        peak.unwrap_or(never).min(low.unwrap_or(never))
+        let spans = [self.whole(), self.short()];
+        let all = spans
+            .iter()
+            .flat_map(|seconds| [&self.peaks, &self.lows].map(|list| ends(list, *seconds)));
+        all.flatten().fold(f64::INFINITY, f64::min)
     }
 }
 
@@ -170,7 +182,7 @@ mod tests {
         for minute in from..from + minutes {
             let now = Moment::from_millis(minute * 60_000);
             rest.take_in(now, Duration::from_secs(60), need, need + 512.0, held);
-            peak = rest.peak(now);
+            peak = rest.peak(now, rest.whole());
         }
         peak
     }
