@@ -57,9 +57,9 @@ pub(super) struct Cpu {
     /// It has grown since, and was not yet seen whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     grown: bool,
-    /// For how long all was used up without a break, up to [`LASTING`].
-    #[serde(default, skip_serializing_if = "Duration::is_zero")]
-    full: Duration,
+    /// Which share of what was held was used for how many seconds, the last [`LASTING`], oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    shares: Vec<(f64, f64)>,
     seen: SizesSeen,
     #[serde(default)]
     pace: Pace,
@@ -223,7 +223,7 @@ impl Cpu {
             follows: FIRST,
             used_up: None,
             grown: false,
-            full: Duration::ZERO,
+            shares: Vec::new(),
             seen: SizesSeen::new(&sizes),
             pace: self.pace,
         };
@@ -235,16 +235,11 @@ impl Cpu {
     fn count_looks(&mut self, seen: &Observation<'_>, first: bool) -> bool {
         let full = seen.usage.iter().all(|sample| used_up(seen, sample.value));
         let before = self.used_up;
-        let seconds: Duration = seen.usage.iter().map(|sample| sample.span).sum();
-        self.full = match full {
-            // Nobody knows for how long it has been so already.
-            true if first => LASTING,
-            true => (self.full + seconds).min(LASTING),
-            // Part of it was measured before the growth, and says nothing of what is held now.
-            false if self.pace.held() < seen.allocation => self.full,
-            false => Duration::ZERO,
+        let steady = self.note_shares(seen, first);
+        let all = match self.waits() {
+            true => self.lasts(),
+            false => full,
         };
-        let all = full && (self.full == LASTING || !self.waits());
         let times = |times: i32| (times + 1).min(MOST_TIMES);
         (self.used_up, self.grown) = match before {
             // Part of it was measured before the last growth, and says nothing of what is held now.
@@ -262,7 +257,45 @@ impl Cpu {
             _ => (Some((seen.allocation, 1)), false),
         };
         // Below the maximum, what is typical above it may be forgotten while an answer is awaited.
-        self.used_up == before && (!full || (all && seen.allocation >= seen.max))
+        let answered = !full || (all && seen.allocation >= seen.max);
+        steady && answered && self.used_up == before
+    }
+
+    /// Takes in how much of what is held was used. Says whether it was the same all the time that is kept.
+    fn note_shares(&mut self, seen: &Observation<'_>, first: bool) -> bool {
+        // Part of it was measured before the growth, and says nothing of what is held now.
+        if self.pace.held() < seen.allocation {
+            return false;
+        }
+        let lasting = LASTING.as_secs_f64();
+        for sample in seen.usage {
+            // At first nobody knows for how long it has been so already.
+            let seconds = if first { LASTING } else { sample.span };
+            let share = sample.value / seen.allocation.max(f64::EPSILON);
+            let share = if seen.short { share.max(1.0) } else { share };
+            self.shares.push((share, seconds.as_secs_f64()));
+        }
+        let mut left = lasting;
+        for (_, seconds) in self.shares.iter_mut().rev() {
+            *seconds = seconds.min(left);
+            left -= *seconds;
+        }
+        self.shares.retain(|(_, seconds)| *seconds > 0.0);
+        let last = self.shares.last().map(|(share, _)| *share);
+        left <= 0.0 && self.shares.iter().all(|(share, _)| Some(*share) == last)
+    }
+
+    /// Whether all was used up in the mean of [`LASTING`]: a second's sample is a little more or less than what was used
+    /// in a second.
+    fn lasts(&self) -> bool {
+        let seconds: f64 = self.shares.iter().map(|(_, seconds)| seconds).sum();
+        let sum: f64 = self
+            .shares
+            .iter()
+            .map(|(share, seconds)| share * seconds)
+            .sum();
+        // Seconds are never quite seconds.
+        seconds >= 0.9 * LASTING.as_secs_f64() && sum >= SATURATED * seconds
     }
 
     fn needs(&mut self, seen: &Observation<'_>) -> Needs {
