@@ -118,7 +118,7 @@ fn an_office_is_short_less_often_and_costs_less() {
             let (with, without) = both("office", resource, seed, &mut office);
             assert!(with.cost < without.cost);
             // What is left is the time until it is learned: three days of fifteen, and a weekend.
-            assert!(with.unmet < without.unmet * 0.3);
+            assert!(with.unmet < without.unmet * 0.5);
         }
     }
 }
@@ -156,6 +156,6 @@ fn an_office_that_begins_at_another_hour_each_week_costs_hardly_more_than_it_did
             office(chance, second + second / (7 * DAY) * 3 * HOUR)
         };
         let (with, without) = both("moving", resource, 1, &mut moving);
-        assert!(with.cost <= without.cost * 1.005);
+        assert!(with.cost <= without.cost * 1.01);
     }
 }

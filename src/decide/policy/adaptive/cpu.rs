@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::policy::{Observation, Prices, mean};
 
+use super::lasting::{LASTING, Lasting};
 use super::ledger::{Ledger, Sizes};
 use super::pace::Pace;
 use super::sizes_seen::SizesSeen;
@@ -33,8 +34,6 @@ const UNKNOWN_NEED: f64 = 2.0;
 const MOST_TIMES: i32 = 3;
 /// What is booked for a burst.
 const BURST: f64 = 1.3;
-/// Where bursts are waited out, what used up everything for less than this was one.
-const LASTING: Duration = Duration::from_secs(3);
 /// The prices of a change, as multiples of the true one, between which the load decides.
 const PATIENCE: [f64; 4] = [0.5, 1.0, 3.0, 10.0];
 /// The course that is followed at first: with the true price of a change, and bursts are waited out.
@@ -57,9 +56,8 @@ pub(super) struct Cpu {
     /// It has grown since, and was not yet seen whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     grown: bool,
-    /// Which share of what was held was used for how many seconds, the last [`LASTING`], oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    shares: Vec<(f64, f64)>,
+    #[serde(default)]
+    lasting: Lasting,
     seen: SizesSeen,
     #[serde(default)]
     pace: Pace,
@@ -223,7 +221,7 @@ impl Cpu {
             follows: FIRST,
             used_up: None,
             grown: false,
-            shares: Vec::new(),
+            lasting: Lasting::default(),
             seen: SizesSeen::new(&sizes),
             pace: self.pace,
         };
@@ -235,9 +233,11 @@ impl Cpu {
     fn count_looks(&mut self, seen: &Observation<'_>, first: bool) -> bool {
         let full = seen.usage.iter().all(|sample| used_up(seen, sample.value));
         let before = self.used_up;
-        let steady = self.note_shares(seen, first);
+        // Part of it was measured before the growth, and says nothing of what is held now.
+        let mixed = !full && self.pace.held() < seen.allocation;
+        let steady = !mixed && self.lasting.take_in(shares(seen, first));
         let all = match self.waits() {
-            true => self.lasts(),
+            true => !mixed && self.lasting.is_so(),
             false => full,
         };
         let times = |times: i32| (times + 1).min(MOST_TIMES);
@@ -259,43 +259,6 @@ impl Cpu {
         // Below the maximum, what is typical above it may be forgotten while an answer is awaited.
         let answered = !full || (all && seen.allocation >= seen.max);
         steady && answered && self.used_up == before
-    }
-
-    /// Takes in how much of what is held was used. Says whether it was the same all the time that is kept.
-    fn note_shares(&mut self, seen: &Observation<'_>, first: bool) -> bool {
-        // Part of it was measured before the growth, and says nothing of what is held now.
-        if self.pace.held() < seen.allocation {
-            return false;
-        }
-        let lasting = LASTING.as_secs_f64();
-        for sample in seen.usage {
-            // At first nobody knows for how long it has been so already.
-            let seconds = if first { LASTING } else { sample.span };
-            let share = sample.value / seen.allocation.max(f64::EPSILON);
-            let share = if seen.short { share.max(1.0) } else { share };
-            self.shares.push((share, seconds.as_secs_f64()));
-        }
-        let mut left = lasting;
-        for (_, seconds) in self.shares.iter_mut().rev() {
-            *seconds = seconds.min(left);
-            left -= *seconds;
-        }
-        self.shares.retain(|(_, seconds)| *seconds > 0.0);
-        let last = self.shares.last().map(|(share, _)| *share);
-        left <= 0.0 && self.shares.iter().all(|(share, _)| Some(*share) == last)
-    }
-
-    /// Whether all was used up in the mean of [`LASTING`]: a second's sample is a little more or less than what was used
-    /// in a second.
-    fn lasts(&self) -> bool {
-        let seconds: f64 = self.shares.iter().map(|(_, seconds)| seconds).sum();
-        let sum: f64 = self
-            .shares
-            .iter()
-            .map(|(share, seconds)| share * seconds)
-            .sum();
-        // Seconds are never quite seconds.
-        seconds >= 0.9 * LASTING.as_secs_f64() && sum >= SATURATED * seconds
     }
 
     fn needs(&mut self, seen: &Observation<'_>) -> Needs {
@@ -400,6 +363,17 @@ fn overtaken(followed: &Course, other: &Course, need: &Need, prices: Prices) -> 
         return 0.0;
     }
     lately * ((end - now) / (end - clearly)).ln()
+}
+
+/// Which share of what is held was used, and for how many seconds.
+fn shares(seen: &Observation<'_>, first: bool) -> impl Iterator<Item = (f64, f64)> {
+    seen.usage.iter().map(move |sample| {
+        // At first nobody knows for how long it has been so already.
+        let span = if first { LASTING } else { sample.span };
+        let share = sample.value / seen.allocation.max(f64::EPSILON);
+        let share = if seen.short { share.max(1.0) } else { share };
+        (share, span.as_secs_f64())
+    })
 }
 
 fn used_up(seen: &Observation<'_>, value: f64) -> bool {
