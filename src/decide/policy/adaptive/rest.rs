@@ -1,7 +1,7 @@
 //! How long memory is left to a guest that does not use it.
 //!
-//! What was needed within the rest stays. The rest begins at an hour; for what is far more than all else, a third of it. Each time that memory is wanted back soon after it
-//! was taken, the rest grows threefold; it comes back down over weeks.
+//! What was needed within the rest stays. The rest begins at an hour; for what is far more than all else, a third of it.
+//! Each time that memory is wanted back soon after it was taken, the rest grows threefold; it comes back down over weeks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
