@@ -27,7 +27,8 @@ const PART: Duration = Duration::from_secs(10);
 /// Sizes that are kept of a period, so that what is stored stays small; older ones count as not known.
 const HELD_MOST: usize = 32;
 
-/// CPU is judged by its mean over this time: what is shorter is a burst, however often the agent looks.
+/// CPU is judged by its mean since the last look, and over this time at least: what is shorter is a burst, however often
+/// the agent looks.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// The sizes that were right lately.
@@ -116,11 +117,8 @@ impl Threshold {
             samples.clear();
         }
         *allocation = seen.allocation;
-        samples.extend_from_slice(seen.usage);
         samples.retain(|sample| sample.at <= seen.now && seen.now.since(sample.at) < LOOK);
-        if samples.is_empty() {
-            return mean(seen.usage);
-        }
+        samples.extend_from_slice(seen.usage);
         mean(samples)
     }
 
@@ -255,11 +253,21 @@ mod tests {
             span: Duration::from_secs(seconds),
             value: usage,
         }];
+        seen_by(policy, settings, now, &usage, allocation)
+    }
+
+    fn seen_by(
+        policy: &mut Threshold,
+        settings: &ResourceSettings,
+        now: Moment,
+        usage: &[Sample],
+        allocation: f64,
+    ) -> f64 {
         let seen = Observation {
             now,
             second_of_week: 0,
             resource: Resource::Cpu,
-            usage: &usage,
+            usage,
             allocation,
             short: false,
             min: 1.0,
@@ -290,6 +298,21 @@ mod tests {
         }
         // Two seconds of the last three are no burst.
         assert_eq!(look(&mut policy, &rule, 5, 1, 4.0, 4.0), 5.0);
+    }
+
+    #[test]
+    fn who_looks_seldom_judges_by_all_that_was_used_since() {
+        let mut policy = Threshold::default();
+        let now = Moment::from_millis(60_000);
+        let usage: Vec<Sample> = (0..60)
+            .map(|before| Sample {
+                at: now - Duration::from_secs(before),
+                span: Duration::from_secs(1),
+                value: if before < 3 { 4.0 } else { 2.0 },
+            })
+            .rev()
+            .collect();
+        assert_eq!(seen_by(&mut policy, &RULE, now, &usage, 4.0), 4.0);
     }
 
     #[test]
