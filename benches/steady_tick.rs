@@ -12,7 +12,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
@@ -70,16 +70,16 @@ fn measure(count: u32) -> (Duration, u64) {
         .enable_all()
         .build();
     runtime.expect("a runtime").block_on(async {
-        let nobody = BTreeSet::new();
+        let nothing = BTreeMap::new();
         // The first look reads every configuration; the second one is the first that finds all as it was.
         for _ in 0..2 {
-            observer.snapshot(&settings, &nobody).await;
+            observer.snapshot(&settings, &nothing).await;
         }
         let (before, forks) = (own_cpu(), forks());
         for _ in 0..TICKS {
             tokio::time::sleep(Duration::from_millis(100)).await;
             observer.sample();
-            let snapshot = observer.snapshot(&settings, &nobody).await;
+            let snapshot = observer.snapshot(&settings, &nothing).await;
             assert_eq!(snapshot.vms.len() as u32, count);
             std::hint::black_box(decide::plan(&snapshot, &mut memory, &settings, snapshot.at));
         }

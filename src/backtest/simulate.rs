@@ -64,6 +64,7 @@ pub fn simulate(demand: &Demand, setup: Setup<'_>, policy: &mut dyn Policy) -> C
                 resource: setup.resource,
                 usage,
                 allocation: held,
+                changing: false,
                 short: false,
                 min: setup.grid.min,
                 max: setup.grid.top(),

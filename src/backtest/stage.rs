@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::act::{Done, Outcome};
 use crate::config::{CpuMethod, MemoryMethod, Mode, Select, Settings, VmSettings};
 use crate::decide::Change;
-use crate::decide::policy::Sample;
+use crate::decide::policy::{Sample, mean};
 use crate::domain::{
     Amount, Capabilities, Capability, Cores, Lever, Mib, Moment, NodeName, Percent, Reading,
     Resource, Source, VmId, VmName,
 };
 use crate::observe::{
-    Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Power, Snapshot,
-    VmView,
+    Balloon, ClusterView, CpuSample, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Power,
+    Snapshot, VmView,
 };
 
 use super::bill::Grid;
@@ -91,7 +91,7 @@ impl Stage {
             can: can(resource, grid),
             cpu: cpu(resource, lever, grid, start),
             memory: memory(resource, lever, grid, start),
-            changing: false,
+            in_hand: Vec::new(),
             pending: Vec::new(),
             hold: None,
             fails_over: false,
@@ -297,24 +297,16 @@ fn at_the_quota(usage: &[Sample], quota: f64) -> f64 {
 
 /// What the counters of the control group say.
 fn cpu_usage(usage: &[Sample], throttled: Option<Percent>, now: Moment) -> Reading<CpuUsage> {
-    let second = Duration::from_secs(1);
-    let (seconds, each) = match usage {
-        [] => return Reading::unknown("the history does not tell"),
-        [one] => (vec![Cores::from_f64(one.value)], one.span),
-        several => {
-            let of = |sample: &Sample| {
-                let count = sample.span.as_millis().div_ceil(second.as_millis());
-                let count = usize::try_from(count).unwrap_or(1);
-                std::iter::repeat_n(Cores::from_f64(sample.value), count)
-            };
-            (several.iter().flat_map(of).collect(), second)
-        }
+    if usage.is_empty() {
+        return Reading::unknown("the history does not tell");
+    }
+    let sample = |sample: &Sample| CpuSample {
+        span: sample.span,
+        mean: Cores::from_f64(sample.value),
     };
-    let sum: f64 = seconds.iter().map(|c| c.as_f64()).sum();
     let usage = CpuUsage {
-        mean: Cores::from_f64(sum / seconds.len().max(1) as f64),
-        seconds,
-        each,
+        mean: Cores::from_f64(mean(usage)),
+        samples: usage.iter().map(sample).collect(),
         throttled,
         busiest_vcpu: None,
     };

@@ -1,6 +1,6 @@
 //! The agent: what it holds between ticks, and one tick of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -9,7 +9,7 @@ use crate::act::{Done, Executor, Outcome, Report};
 use crate::cluster::{AgentReport, Note, View, digest};
 use crate::decide::{self, ByHand, Change, Memory, Plan};
 use crate::domain::{Moment, NodeName, Resource, VmId};
-use crate::observe::{Observer, Snapshot};
+use crate::observe::{InHand, Observer, Snapshot};
 use crate::pve::{Layout, Limits, Qm};
 use crate::record::{AgentState, Event, EventKind, State, VmRef, Watch, left};
 
@@ -34,8 +34,8 @@ pub(super) struct Agent {
         mpsc::UnboundedSender<Report>,
         mpsc::UnboundedReceiver<Report>,
     ),
-    /// Changes that are being carried out, by VM: how many are still to end.
-    in_hand: BTreeMap<VmId, usize>,
+    /// Changes that are being carried out, by VM.
+    in_hand: BTreeMap<VmId, Vec<InHand>>,
     last: BTreeMap<(VmId, Resource), Done>,
     watch: Watch,
     desk: Desk,
@@ -170,8 +170,8 @@ impl Agent {
     }
 
     async fn observe(&mut self) -> Snapshot {
-        let busy: BTreeSet<VmId> = self.in_hand.keys().copied().collect();
-        self.observer.snapshot(&self.config.settings, &busy).await
+        let settings = &self.config.settings;
+        self.observer.snapshot(settings, &self.in_hand).await
     }
 
     async fn decide(&mut self) -> (Snapshot, Plan) {
@@ -251,7 +251,12 @@ impl Agent {
     /// Starts the changes of one VM.
     fn begin(&mut self, changes: Vec<Change>) {
         let Some(first) = changes.first() else { return };
-        *self.in_hand.entry(first.vm).or_default() += changes.len();
+        let in_hand = changes.iter().map(|change| InHand {
+            lever: change.lever,
+            from: change.from,
+            to: change.to,
+        });
+        self.in_hand.entry(first.vm).or_default().extend(in_hand);
         let (executor, reports) = (self.executor.clone(), self.reports.0.clone());
         tokio::spawn(async move { executor.carry_out(changes, reports).await });
     }
@@ -278,9 +283,9 @@ impl Agent {
 
     fn done(&mut self, done: Done) {
         let (vm, lever) = (done.change.vm, done.change.lever);
-        if let Some(left) = self.in_hand.get_mut(&vm) {
-            *left -= 1;
-            if *left == 0 {
+        if let Some(in_hand) = self.in_hand.get_mut(&vm) {
+            in_hand.retain(|change| change.lever != lever);
+            if in_hand.is_empty() {
                 self.in_hand.remove(&vm);
             }
         }

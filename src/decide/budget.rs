@@ -1,10 +1,11 @@
 //! What the node can still hand out. Grows draw on it; shrinks never wait for it.
 
 use crate::config::HostLimits;
-use crate::domain::{Reading, Resource};
-use crate::observe::{HostView, Snapshot};
+use crate::domain::{Lever, Reading, Resource};
+use crate::observe::{Snapshot, VmView};
 
 use super::Reason;
+use super::memory::stands;
 
 /// The room that is left on the node in this tick.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,10 +18,10 @@ impl Budget {
     /// What the limits leave free.
     ///
     /// Memory that was handed to a VM but that its guest has not touched yet still shows as available; it is
-    /// promised, and is not handed out twice.
+    /// promised, and is not handed out twice. So is what a change in hand is about to give.
     pub(super) fn new(snapshot: &Snapshot, limits: &HostLimits) -> Self {
         Self {
-            cpu: free_cpu(&snapshot.host, limits),
+            cpu: free_cpu(snapshot, limits),
             memory: free_memory(snapshot, limits),
         }
     }
@@ -86,9 +87,13 @@ fn divide(left: &mut f64, requests: &[Request]) -> Vec<f64> {
     granted
 }
 
-fn free_cpu(host: &HostView, limits: &HostLimits) -> Result<f64, String> {
+fn free_cpu(snapshot: &Snapshot, limits: &HostLimits) -> Result<f64, String> {
+    let host = &snapshot.host;
+    let on_their_way = |vm: &VmView| in_hand(vm, Lever::Vcpus) + in_hand(vm, Lever::Cpulimit);
     match &host.cpu_used {
-        Reading::Known { value, .. } => Ok(limits.max_cpu.of(host.cpus.as_f64()) - value.as_f64()),
+        Reading::Known { value, .. } => Ok(limits.max_cpu.of(host.cpus.as_f64())
+            - value.as_f64()
+            - snapshot.vms.values().map(on_their_way).sum::<f64>()),
         Reading::Unknown(why) => Err(format!("the node's CPU usage: {why}")),
     }
 }
@@ -105,18 +110,25 @@ fn free_memory(snapshot: &Snapshot, limits: &HostLimits) -> Result<f64, String> 
     Ok(under_limit.min(under_reserve) - promised(snapshot))
 }
 
-/// Memory that VMs may use but do not occupy yet.
+/// Memory that VMs may use, or soon will, but do not occupy yet. Where it cannot be told what a VM occupies, that is all
+/// it may use.
 fn promised(snapshot: &Snapshot) -> f64 {
-    snapshot
-        .vms
-        .values()
-        .filter_map(|vm| {
-            let allocation = vm.memory.balloon.actual.get().or(vm.memory.ceiling.get())?;
-            Some(
-                allocation
-                    .saturating_sub(vm.memory.resident.get()?)
-                    .as_f64(),
-            )
-        })
-        .sum()
+    let of = |vm: &VmView| {
+        let soon = in_hand(vm, Lever::Balloon) + in_hand(vm, Lever::Dimm);
+        let may_use = vm.memory.balloon.actual.get().or(vm.memory.ceiling.get());
+        let may_use = may_use.map_or(0.0, |allocation| allocation.as_f64()) + soon;
+        let occupies = vm.memory.resident.get().unwrap_or_default();
+        (may_use - occupies.as_f64()).max(0.0)
+    };
+    snapshot.vms.values().map(of).sum()
+}
+
+/// How much more the changes in hand of `lever` will give than `vm` has now.
+fn in_hand(vm: &VmView, lever: Lever) -> f64 {
+    let changes = vm.in_hand.iter().filter(|change| change.lever == lever);
+    let left = changes.map(|change| {
+        let has = stands(vm, lever).unwrap_or(change.from);
+        (change.to.value() - has.value()).max(0.0)
+    });
+    left.sum()
 }

@@ -105,12 +105,12 @@ impl Tick<'_> {
     }
 
     fn judge(&self, vm: &VmView, resource: Resource, memory: &mut Memory) -> Judged {
-        if let Some(reason) = gates::out_of_reach(vm, self.snapshot) {
-            return Judged::held(vm, resource, reason);
-        }
-        let levers = match levers::of(resource, vm, self.own(), self.now, self.oldest) {
+        let levers = match self.levers(vm, resource) {
             Ok(levers) => levers,
-            Err(reason) => return Judged::held(vm, resource, reason),
+            Err(reason) => {
+                memory.interrupt(vm.id, resource);
+                return Judged::held(vm, resource, reason);
+            }
         };
         let mut judged = Judged::held(vm, resource, Reason::Fits);
         judged.verdict.lever = Some(levers.first().lever);
@@ -121,6 +121,7 @@ impl Tick<'_> {
         let asked = match self.ask_policy(vm, resource, &levers, memory) {
             Ok(answer) => answer,
             Err(why) => {
+                memory.interrupt(vm.id, resource);
                 judged.verdict.reason = Reason::Unmeasured { why };
                 judged.stands_until = self.now;
                 return judged;
@@ -156,6 +157,14 @@ impl Tick<'_> {
         judged
     }
 
+    /// The levers that are within reach. An error says why none is.
+    fn levers(&self, vm: &VmView, resource: Resource) -> Result<Levers, Reason> {
+        match gates::out_of_reach(vm, self.snapshot) {
+            Some(reason) => Err(reason),
+            None => levers::of(resource, vm, self.own(), self.now, self.oldest),
+        }
+    }
+
     /// Lets the policy take in what was measured. An error says what is not known.
     fn ask_policy(
         &self,
@@ -178,6 +187,7 @@ impl Tick<'_> {
             resource,
             usage: &samples,
             allocation: movable.allocation,
+            changing: !vm.in_hand.is_empty(),
             short,
             min: range.bottom,
             max: range.top,
@@ -303,7 +313,7 @@ impl Tick<'_> {
 
     /// Whether anything may be changed at all.
     fn may_change(&self, vm: &VmView, movable: &Movable, memory: &Memory) -> Result<(), Reason> {
-        if vm.changing {
+        if !vm.in_hand.is_empty() {
             return Err(Reason::InProgress);
         }
         if let Some(reason) = gates::hands_off(vm, self.snapshot) {

@@ -132,6 +132,16 @@ impl Memory {
         }
     }
 
+    /// Nothing is known of a resource now: the next reading is the first one of its row.
+    pub(super) fn interrupt(&mut self, vm: VmId, resource: Resource) {
+        if let Some(vm) = self.vms.get_mut(&vm) {
+            match resource {
+                Resource::Cpu => vm.cpu.count_low(None),
+                Resource::Memory => vm.memory.count_low(None),
+            }
+        }
+    }
+
     /// Until when `lever` of `vm` rests after failures, if it does at `now`.
     pub fn rests_until(&self, vm: VmId, lever: Lever, now: Moment) -> Option<Moment> {
         let until = self.vms.get(&vm)?.levers.get(&lever)?.rest_until?;
@@ -203,7 +213,7 @@ impl Memory {
         remembered
             .left
             .retain(|_, left| started.is_none_or(|started| left.at >= started));
-        if vm.changing {
+        if !vm.in_hand.is_empty() {
             return Vec::new();
         }
         let mut by_hand = Vec::new();
@@ -295,7 +305,7 @@ impl Memory {
 }
 
 /// Where a lever of `vm` stands, by what was read of it.
-fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
+pub(super) fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
     match lever {
         Lever::Vcpus => vm.cpu.vcpus.get().map(Amount::vcpus),
         // Without a limit the vCPUs are the limit: to take it away is a change as well.

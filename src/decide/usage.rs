@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::domain::{Cores, Lever, Moment, Reading, Resource};
-use crate::observe::VmView;
+use crate::domain::{Lever, Moment, Reading, Resource};
+use crate::observe::{CpuUsage, VmView};
 
 use super::gates;
 use super::levers::Movable;
@@ -31,15 +31,8 @@ pub(super) fn of(
     match resource {
         Resource::Cpu => {
             let usage = gates::fresh(&vm.cpu.usage, now, oldest)?;
-            let count = usage.seconds.len() as u32;
-            let at = |i: usize| now - usage.each * (count - 1 - i as u32);
-            let sample = |(i, value): (usize, &Cores)| Sample {
-                at: at(i),
-                span: usage.each,
-                value: value.as_f64(),
-            };
             Ok(Usage {
-                samples: usage.seconds.iter().enumerate().map(sample).collect(),
+                samples: samples(&usage, now),
                 read: read(&vm.cpu.usage, now),
                 // Held back in every tenth period or more: the quota, not the guest, decides what is used.
                 short: usage.throttled.is_some_and(|share| share.fraction() >= 0.1),
@@ -66,6 +59,23 @@ pub(super) fn of(
             })
         }
     }
+}
+
+/// The samples of which the last one ends now.
+fn samples(usage: &CpuUsage, now: Moment) -> Vec<Sample> {
+    let mut at = now;
+    let from_the_last = usage.samples.iter().rev().map(|sample| {
+        let end = at;
+        at = at - sample.span;
+        Sample {
+            at: end,
+            span: sample.span,
+            value: sample.mean.as_f64(),
+        }
+    });
+    let mut samples: Vec<Sample> = from_the_last.collect();
+    samples.reverse();
+    samples
 }
 
 /// When a reading was made; `now` where it was not.

@@ -68,7 +68,7 @@ pub(crate) fn vm(id: u32) -> VmView {
             resident: Reading::known(Mib::gib(4), NOW, Source::Cgroup),
             need: memory_need(3550),
         },
-        changing: false,
+        in_hand: Vec::new(),
         pending: Vec::new(),
         hold: None,
         fails_over: false,
@@ -107,10 +107,13 @@ pub(crate) fn with_modules(mut vm: VmView, mib: u64) -> VmView {
 /// CPU usage that has been the same for five seconds.
 pub(crate) fn cpu_usage(cores: f64) -> Reading<CpuUsage> {
     let mean = Cores::from_f64(cores);
+    let second = CpuSample {
+        span: Duration::from_secs(1),
+        mean,
+    };
     let usage = CpuUsage {
         mean,
-        seconds: vec![mean; 5],
-        each: Duration::from_secs(1),
+        samples: vec![second; 5],
         throttled: None,
         busiest_vcpu: None,
     };

@@ -18,6 +18,6 @@ pub use inspect::{Inspection, inspect};
 pub use observer::Observer;
 pub(crate) use patient::Patient;
 pub use snapshot::{
-    Balloon, ClusterView, CpuUsage, CpuView, Hold, HostView, MemoryNeed, MemoryView, OtherNode,
-    Pause, Power, Snapshot, VmView,
+    Balloon, ClusterView, CpuSample, CpuUsage, CpuView, Hold, HostView, InHand, MemoryNeed,
+    MemoryView, OtherNode, Pause, Power, Snapshot, VmView,
 };

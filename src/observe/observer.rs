@@ -1,6 +1,6 @@
 //! One look at everything: /etc/pve, the node, and every VM that opted in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::record::VmRef;
 use super::files::{Files, Listed, Listing};
 use super::patient::Patient;
 use super::vm::{Look, Watched};
-use super::{ClusterView, HostView, MemoryNeed, OtherNode, Power, Snapshot, VmView};
+use super::{ClusterView, HostView, InHand, MemoryNeed, OtherNode, Power, Snapshot, VmView};
 
 /// How long a tick waits for /etc/pve. It answers in milliseconds, or hangs until the cluster is in order again.
 const FILES_LIMIT: Duration = Duration::from_secs(2);
@@ -112,8 +112,12 @@ impl Observer {
         }
     }
 
-    /// Looks at everything. `changing` are the VMs with a change in hand.
-    pub async fn snapshot(&mut self, settings: &Settings, changing: &BTreeSet<VmId>) -> Snapshot {
+    /// Looks at everything. `in_hand` are the changes that are being carried out.
+    pub async fn snapshot(
+        &mut self,
+        settings: &Settings,
+        in_hand: &BTreeMap<VmId, Vec<InHand>>,
+    ) -> Snapshot {
         let others_matter = settings.host.fit_elsewhere != FitElsewhere::Off;
         let (quorate, others) = self.look_at_files(others_matter).await;
         let chosen = self.chosen(settings);
@@ -160,7 +164,7 @@ impl Observer {
                     ..VmView::from_config(*vm, &listed.owner, &VmConfig::default())
                 },
             };
-            view.changing = changing.contains(vm);
+            view.in_hand = in_hand.get(vm).cloned().unwrap_or_default();
             vms.insert(*vm, view);
         }
         self.start_fallback(&vms);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Capabilities, Cores, Mib, Moment, NodeName, Percent, Reading, VmId, VmName};
+use crate::domain::{
+    Amount, Capabilities, Cores, Lever, Mib, Moment, NodeName, Percent, Reading, VmId, VmName,
+};
 
 /// Everything that was observed in one tick.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -131,8 +133,8 @@ pub struct VmView {
     pub cpu: CpuView,
     /// Its memory.
     pub memory: MemoryView,
-    /// Whether a change of it is still being carried out.
-    pub changing: bool,
+    /// The changes of it that are still being carried out.
+    pub in_hand: Vec<InHand>,
     /// Options whose value waits for a power cycle, by name.
     pub pending: Vec<String>,
     /// Why the cluster wants it left alone, if so.
@@ -163,15 +165,33 @@ pub struct CpuView {
 pub struct CpuUsage {
     /// Mean since the previous tick.
     pub mean: Cores,
-    /// Means over the time `each`, oldest first; at least one.
-    pub seconds: Vec<Cores>,
-    /// The length of each mean: a second. In a history that stays the same for longer, as long as it does.
-    #[serde(skip)]
-    pub each: Duration,
+    /// What it was made of, oldest first; at least one.
+    pub samples: Vec<CpuSample>,
     /// Share of the quota's periods in which the VM was held back; `None` without a quota.
     pub throttled: Option<Percent>,
     /// The busiest vCPU thread's share of one core; `None` where threads could not be read.
     pub busiest_vcpu: Option<Percent>,
+}
+
+/// CPU time that a VM used between two looks at its counter: about a second. In a history that stays the same for longer,
+/// as long as it does.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CpuSample {
+    /// How long it took.
+    pub span: Duration,
+    /// The mean in that time.
+    pub mean: Cores,
+}
+
+/// A change of a lever that is being carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct InHand {
+    /// What is changed.
+    pub lever: Lever,
+    /// Where it stood when the change was decided.
+    pub from: Amount,
+    /// Where it is to be.
+    pub to: Amount,
 }
 
 /// A VM's memory: what it could have, what it has, what it needs.

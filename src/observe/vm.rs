@@ -12,7 +12,7 @@ use crate::pve::{GuestResources, Layout, Running, VmConfig, Wish, capabilities};
 
 use super::guest::{self, Heard};
 use super::meter::{Counters, CpuMeter};
-use super::{Balloon, CpuUsage, CpuView, MemoryNeed, MemoryView, Power, VmView};
+use super::{Balloon, CpuSample, CpuUsage, CpuView, MemoryNeed, MemoryView, Power, VmView};
 
 /// What is kept of a VM that this node owns.
 #[derive(Debug, Default)]
@@ -276,8 +276,10 @@ impl Watched {
                 let mean = Cores::from_f64(cores);
                 let usage = CpuUsage {
                     mean,
-                    seconds: vec![mean],
-                    each: Duration::from_secs(1),
+                    samples: vec![CpuSample {
+                        span: Duration::from_secs(1),
+                        mean,
+                    }],
                     throttled: None,
                     busiest_vcpu: None,
                 };
@@ -378,7 +380,7 @@ impl VmView {
                 resident: Reading::unknown(unknown),
                 need: Reading::unknown(unknown),
             },
-            changing: false,
+            in_hand: Vec::new(),
             pending: config.pending.clone(),
             hold: None,
             fails_over: false,

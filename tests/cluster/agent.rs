@@ -12,7 +12,8 @@ use vm_autoscale::domain::{
     Amount, Capabilities, Capability, Cores, Mib, Moment, NodeName, Reading, Resource, Source, VmId,
 };
 use vm_autoscale::observe::{
-    Balloon, ClusterView, CpuUsage, CpuView, HostView, MemoryView, Power, Snapshot, VmView,
+    Balloon, ClusterView, CpuSample, CpuUsage, CpuView, HostView, MemoryView, Power, Snapshot,
+    VmView,
 };
 use vm_autoscale::pve::VmConfig;
 use vm_autoscale::record::Day;
@@ -224,10 +225,13 @@ pub(crate) fn view(
 ) -> VmView {
     let known = |cores: f64| {
         let mean = Cores::from_f64(cores);
+        let second = CpuSample {
+            span: Duration::from_secs(1),
+            mean,
+        };
         let usage = CpuUsage {
             mean,
-            seconds: vec![mean; 5],
-            each: Duration::from_secs(1),
+            samples: vec![second; 5],
             throttled: None,
             busiest_vcpu: None,
         };
@@ -278,7 +282,7 @@ pub(crate) fn view(
             resident: Reading::unknown(unknown),
             need: Reading::unknown(unknown),
         },
-        changing: false,
+        in_hand: Vec::new(),
         pending: Vec::new(),
         hold: None,
         fails_over: false,

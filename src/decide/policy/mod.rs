@@ -43,6 +43,8 @@ pub struct Observation<'a> {
     pub usage: &'a [Sample],
     /// What the VM has now.
     pub allocation: f64,
+    /// A change of it is being carried out, so that it is on its way.
+    pub changing: bool,
     /// The guest shows that it wants more than it has: throttled CPU, swap-in, failed allocations.
     pub short: bool,
     /// The limits within which the result will be clamped.
@@ -120,7 +122,7 @@ impl Policy for State {
 }
 
 /// The mean of the samples, each with the weight of its length; of readings without length, the plain mean.
-fn mean(samples: &[Sample]) -> f64 {
+pub(crate) fn mean(samples: &[Sample]) -> f64 {
     let total: f64 = samples.iter().map(|s| s.span.as_secs_f64()).sum();
     let share = |sample: &Sample| {
         if total > 0.0 {

@@ -60,6 +60,7 @@ impl Vm {
             resource: self.resource,
             usage,
             allocation: self.allocation,
+            changing: false,
             short,
             min,
             max,

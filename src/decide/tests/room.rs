@@ -80,3 +80,47 @@ fn promised_memory_is_not_promised_twice() {
     story.vm(101).memory.resident = Reading::known(Mib::gib(12), NOW, Source::Cgroup);
     assert!(!story.tick().changes.is_empty());
 }
+
+#[test]
+fn what_a_change_in_hand_will_give_is_not_promised_twice() {
+    let mut story = Story::of([vm(101), vm(102)]);
+    for (id, lever, from, to) in [
+        (
+            101,
+            Lever::Balloon,
+            Amount::Memory(Mib::gib(4)),
+            Amount::Memory(Mib::gib(12)),
+        ),
+        (102, Lever::Vcpus, Amount::vcpus(2), Amount::vcpus(6)),
+    ] {
+        story.vm(id).in_hand = vec![InHand { lever, from, to }];
+    }
+    let mut hungry = vm(103);
+    hungry.memory.need = memory_need(4000);
+    hungry.cpu.usage = cpu_usage(2.0);
+    story.snapshot.vms.insert(hungry.id, hungry);
+    // 14.4 cores may be used, and 2 GiB are to stay.
+    story.snapshot.host.cpu_used = Reading::known(Cores::from_f64(10.2), NOW, Source::Proc);
+    story.snapshot.host.memory_available = Reading::known(Mib::gib(10), NOW, Source::Proc);
+    for resource in Resource::ALL {
+        let refused = Reason::HostFull {
+            resource,
+            free: resource.amount(match resource {
+                Resource::Cpu => 0.2,
+                Resource::Memory => 0.0,
+            }),
+        };
+        assert_eq!(story.reason(103, resource), refused);
+    }
+    // The changes have ended: the guest has what it was given, and has not touched it yet.
+    story.vm(101).memory.balloon.actual = Reading::known(Mib::gib(12), NOW, Source::Qemu);
+    story.vm(101).in_hand.clear();
+    let free = Resource::Memory.amount(0.0);
+    let refused = Reason::HostFull {
+        resource: Resource::Memory,
+        free,
+    };
+    assert_eq!(story.reason(103, Resource::Memory), refused);
+    story.vm(102).in_hand.clear();
+    assert_ne!(story.tick().changes, []);
+}
