@@ -16,7 +16,7 @@ use crate::act::{Done, Outcome};
 use crate::config::{CpuMethod, Mode, Settings};
 use crate::domain::{Amount, Capability, Cores, Lever, Mib, Reading, Resource, Source};
 use crate::observe::fixture::{NOW, cpu_usage, later, memory_need, node, vm};
-use crate::observe::{Pause, Power, Snapshot, VmView};
+use crate::observe::{InHand, Pause, Power, Snapshot, VmView};
 
 const TICK: Duration = Duration::from_secs(5);
 
@@ -153,6 +153,30 @@ fn memory_never_shrinks_below_what_the_guest_needs() {
     }
     let end = story.vm(101).memory.balloon.actual.get().unwrap();
     assert!(end < Mib(4160 + 512 + 64), "came down to its need: {end}");
+}
+
+#[test]
+fn a_lone_peak_is_given_back_whole_also_by_a_balloon_that_goes_in_steps() {
+    let mut story = Story::of([vm(101)]);
+    let minutes = |minutes: u64| 0..minutes * 60 / TICK.as_secs();
+    for (minutes, need) in [
+        (minutes(90), 2000),
+        (minutes(2), 12_000),
+        (minutes(45), 2000),
+    ] {
+        for _ in minutes {
+            let at = story.snapshot.at;
+            let held = story.vm(101).memory.balloon.actual.get().unwrap();
+            story.vm(101).memory.need = memory_need(need.min(held.0));
+            story.vm(101).memory.resident = Reading::known(held, at, Source::Cgroup);
+            if let Reading::Known { at: read, .. } = &mut story.vm(101).memory.need {
+                *read = at;
+            }
+            story.step();
+        }
+    }
+    let end = story.vm(101).memory.balloon.actual.get().unwrap();
+    assert!(end < Mib(3072), "{end}");
 }
 
 #[test]

@@ -182,8 +182,8 @@ impl Cpu {
         let first = self.prepare(seen);
         let settled = self.count_looks(seen, first);
         let needs = self.needs(seen);
-        self.pace.take_in(seen.now, seen.allocation);
-        let change = prices.change_seconds() * self.pace.dearer();
+        self.pace.take_in(seen.now, seen.allocation, seen.changing);
+        let change = prices.change_seconds() * self.pace.dearer(seen.now);
         for (book, patience) in self.books.iter_mut().zip(PATIENCE) {
             book.go(&self.sizes, &needs, prices, change * patience, first);
         }
@@ -198,6 +198,7 @@ impl Cpu {
         }
         let stands = if settled && !first {
             self.stands(&needs, prices, change)
+                .min(self.pace.stays(seen.now))
         } else {
             0.0
         };
@@ -235,7 +236,7 @@ impl Cpu {
         let before = self.used_up;
         // Part of it was measured before the growth, and says nothing of what is held now.
         let mixed = !full && self.pace.held() < seen.allocation;
-        let steady = !mixed && self.lasting.take_in(shares(seen, first));
+        let steady = !mixed && self.lasting.take_in(seen.now, shares(seen, first));
         let all = match self.waits() {
             true => !mixed && self.lasting.is_so(),
             false => full,

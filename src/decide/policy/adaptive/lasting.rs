@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Moment;
+
 use super::SATURATED;
 
 /// What used up everything for less than this was a burst.
@@ -13,11 +15,26 @@ pub(super) const LASTING: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Lasting {
     shares: Vec<(f64, f64)>,
+    /// When the last of them ended.
+    until: Moment,
 }
 
 impl Lasting {
-    /// Takes in shares and for how many seconds they were used. Says whether all that is kept is the same.
-    pub(super) fn take_in(&mut self, shares: impl Iterator<Item = (f64, f64)>) -> bool {
+    /// Takes in shares until `now` and for how many seconds they were used. Says whether all that is kept is the same.
+    ///
+    /// What was before a time of which nothing is known lasts no longer.
+    pub(super) fn take_in(
+        &mut self,
+        now: Moment,
+        shares: impl Iterator<Item = (f64, f64)>,
+    ) -> bool {
+        let shares: Vec<_> = shares.collect();
+        let known: f64 = shares.iter().map(|(_, seconds)| seconds).sum();
+        let since = now.since(self.until).as_secs_f64();
+        if now < self.until || since > known + LASTING.as_secs_f64() {
+            self.shares.clear();
+        }
+        self.until = now;
         self.shares.extend(shares);
         let mut left = LASTING.as_secs_f64();
         for (_, seconds) in self.shares.iter_mut().rev() {
@@ -49,11 +66,16 @@ mod tests {
     /// Whether it is so after each of these seconds.
     fn seconds(shares: &[f64]) -> Vec<bool> {
         let mut lasting = Lasting::default();
-        let one = |share: &f64| {
-            lasting.take_in(std::iter::once((*share, 0.999)));
+        let one = |(second, share): (i64, &f64)| {
+            take_in(&mut lasting, second, *share, 0.999);
             lasting.is_so()
         };
-        shares.iter().map(one).collect()
+        (1..).zip(shares).map(one).collect()
+    }
+
+    fn take_in(lasting: &mut Lasting, second: i64, share: f64, seconds: f64) -> bool {
+        let now = Moment::from_millis(second * 1000);
+        lasting.take_in(now, std::iter::once((share, seconds)))
     }
 
     #[test]
@@ -77,9 +99,20 @@ mod tests {
     #[test]
     fn one_long_look_is_as_good_as_three_short_ones() {
         let mut lasting = Lasting::default();
-        assert!(lasting.take_in(std::iter::once((1.0, 300.0))));
+        assert!(take_in(&mut lasting, 300, 1.0, 300.0));
         assert!(lasting.is_so());
-        assert!(!lasting.take_in(std::iter::once((0.5, 1.0))));
+        assert!(!take_in(&mut lasting, 301, 0.5, 1.0));
         assert!(!lasting.is_so());
+    }
+
+    #[test]
+    fn nothing_lasts_through_a_time_that_nobody_knows() {
+        let mut lasting = Lasting::default();
+        for (second, share) in [(1, 1.0), (2, 1.0), (3600, 1.0), (3601, 1.0)] {
+            take_in(&mut lasting, second, share, 1.0);
+            assert!(!lasting.is_so(), "at {second} s");
+        }
+        take_in(&mut lasting, 3602, 1.0, 1.0);
+        assert!(lasting.is_so());
     }
 }

@@ -33,8 +33,8 @@ const PATIENCE: f64 = 40.0;
 const LEAST_MIB: f64 = 512.0;
 /// The share of its swing that a guest keeps beyond its peak and its margin.
 const SWING: f64 = 0.5;
-/// Where so small a share of what is held is enough, the rest is a short one: a lone peak far above all else, as when a
-/// program starts beside the one that it replaces, is not worth an hour.
+/// Where so small a share of what was enough for the whole rest is enough for a short one, the short one counts: a lone
+/// peak far above all else, as when a program starts beside the one that it replaces, is not worth an hour.
 const FAR_LESS: f64 = 0.25;
 /// A rise is measured over this time.
 const RISE_SECONDS: f64 = 600.0;
@@ -137,10 +137,12 @@ impl Memory {
     /// What is enough for all that is to be expected, in whole steps of the lever.
     fn enough(&self, seen: &Observation<'_>) -> f64 {
         let soon = self.enough_within(seen, self.rest.short());
-        if soon <= FAR_LESS * seen.allocation {
-            return soon;
+        let whole = self.enough_within(seen, self.rest.whole());
+        if soon <= FAR_LESS * whole {
+            soon
+        } else {
+            whole
         }
-        self.enough_within(seen, self.rest.whole())
     }
 
     /// What was enough within so many seconds, and for what is to be expected of that.

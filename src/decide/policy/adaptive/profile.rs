@@ -22,6 +22,7 @@ use crate::domain::{Moment, Resource};
 
 use peak::Peak;
 
+use super::lasting::LASTING;
 use super::{LONGEST_LOOK, later, with_reserve, within};
 
 /// The version of the stored form. Another one is learned anew.
@@ -104,6 +105,10 @@ struct Rise {
     second: u32,
     /// From what.
     from: f64,
+    /// For how many seconds it was watched, and what was used in the mean, until it is known that it is no burst.
+    watched: f64,
+    used: f64,
+    lasts: bool,
     /// What was used since, and the same with the weight of itself: so a peak counts, and the calm after it hardly does.
     sum: f64,
     weighted: f64,
@@ -111,6 +116,20 @@ struct Rise {
 }
 
 impl Rise {
+    fn new(look: &Look, from: f64) -> Self {
+        Self {
+            since: look.now,
+            second: look.second,
+            from,
+            watched: 0.0,
+            used: 0.0,
+            lasts: false,
+            sum: 0.0,
+            weighted: 0.0,
+            most: 0.0,
+        }
+    }
+
     /// How large it is. Less than the largest need is enough CPU; of memory it is missed.
     fn level(&self, resource: Resource) -> f64 {
         match resource {
@@ -172,8 +191,9 @@ impl Profile {
         }
         self.peaks.retain(Peak::comes);
         if self.rise.is_none() && look.booked > wished {
-            self.begin(look, wished);
+            self.rise = Some(Rise::new(look, wished));
         }
+        self.watch(look, since.min(LONGEST_LOOK).as_secs_f64());
         let due = self.peaks.iter().filter_map(|peak| peak.due(look));
         let ahead = due.max_by(|one, other| one.amount.total_cmp(&other.amount))?;
         if look.resource == Resource::Memory && ahead.amount > look.wish {
@@ -188,19 +208,26 @@ impl Profile {
         later(look.now, next.fold(f64::INFINITY, f64::min))
     }
 
-    /// A rise begins.
-    fn begin(&mut self, look: &Look, from: f64) {
-        self.rise = Some(Rise {
-            since: look.now,
-            second: look.second,
-            from,
-            sum: 0.0,
-            weighted: 0.0,
-            most: 0.0,
-        });
+    /// Watches whether a rise that has just begun lasts. What does not is a burst, and would hide the peak after it.
+    fn watch(&mut self, look: &Look, seconds: f64) {
+        let Some(rise) = self.rise.as_mut().filter(|rise| !rise.lasts) else {
+            return;
+        };
+        let watched = rise.watched + seconds;
+        rise.used += (look.used - rise.used) * (seconds / watched.max(f64::EPSILON));
+        rise.watched = watched;
+        // Seconds are never quite seconds. Memory has no bursts.
+        if look.resource == Resource::Cpu && watched < 0.9 * LASTING.as_secs_f64() {
+            return;
+        }
+        if with_reserve(look.resource, rise.used) <= rise.from {
+            self.rise = None;
+            return;
+        }
+        rise.lasts = true;
         let waiting = self.peaks.iter_mut().filter(|peak| peak.waits());
-        if let Some(peak) = waiting.min_by_key(|peak| peak.offset(look.second).abs()) {
-            peak.comes_now(look.now);
+        if let Some(peak) = waiting.min_by_key(|peak| peak.offset(rise.second).abs()) {
+            peak.came_since(rise.since);
         }
     }
 

@@ -154,10 +154,10 @@ impl Peak {
         self.today = None;
     }
 
-    /// The need rises at its time.
-    pub(super) fn comes_now(&mut self, now: Moment) {
+    /// The need has risen since then, at its time.
+    pub(super) fn came_since(&mut self, since: Moment) {
         if let Some(today) = &mut self.today {
-            today.comes = Some(now);
+            today.comes = Some(since);
         }
     }
 
