@@ -237,6 +237,7 @@ mod tests {
             ));
             Want {
                 amount: seen.usage.last().unwrap().value,
+                enough: seen.usage.last().unwrap().value,
                 need: 0.0,
                 reason: Reason::Fits,
                 stands_until: seen.now,

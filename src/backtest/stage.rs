@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::observe::{
     Balloon, ClusterView, CpuSample, CpuUsage, CpuView, HostView, MemoryNeed, MemoryView, Power,
-    Snapshot, VmView,
+    Snapshot, Unselected, VmView,
 };
 
 use super::bill::Grid;
@@ -109,6 +109,7 @@ impl Stage {
                 cpu_used: known(Cores::ZERO, now),
                 memory_total: Mib::gib(u64::from(ENDLESS)),
                 memory_available: known(Mib::gib(u64::from(ENDLESS)), now),
+                unselected: known(Unselected::default(), now),
             },
             vms: BTreeMap::from([(id, vm)]),
         };
@@ -172,6 +173,7 @@ impl Stage {
         renew(&mut self.snapshot.cluster.quorate, now);
         renew(&mut self.snapshot.host.cpu_used, now);
         renew(&mut self.snapshot.host.memory_available, now);
+        renew(&mut self.snapshot.host.unselected, now);
         if let Some(vm) = self.snapshot.vms.get_mut(&self.id) {
             vm.uptime = known(now.since(Moment::default()) + UP, now);
             renew(&mut vm.cpu.vcpus, now);

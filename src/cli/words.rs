@@ -67,6 +67,7 @@ fn short(reason: &Reason, now: Moment) -> (Tone, String) {
         | Reason::AboveThreshold { .. }
         | Reason::CalmedDown { .. }
         | Reason::BelowThreshold { .. }
+        | Reason::GivesWay { .. }
         | Reason::OutsideLimits { .. } => (Tone::Acts, "just changed"),
         Reason::PeakAhead { .. } => (Tone::Acts, "peak ahead"),
         Reason::Fits => (Tone::Calm, "fits"),
@@ -146,6 +147,7 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
         | Reason::AboveThreshold { .. }
         | Reason::CalmedDown { .. }
         | Reason::BelowThreshold { .. }
+        | Reason::GivesWay { .. }
         | Reason::OutsideLimits { .. }
         | Reason::Fits => "the policy asks for a whole step more or less than it has",
         Reason::PeakAhead { .. } => "the peak needs more, or does not come",

@@ -12,7 +12,7 @@ use super::parse;
 use super::report::Report;
 use super::section::{Section, Written, WrittenList};
 use super::settings::{CpuMethod, FitElsewhere, MemoryMethod, Mode, PolicyKind};
-use super::units::{Cap, Choice, Pace, ProfileName, Scalar, Tag};
+use super::units::{Cap, Choice, Pace, ProfileName, Scalar, Tag, Times};
 use super::windows::{self, WindowLayer};
 use crate::domain::{Cores, Mib, Percent, VmId};
 
@@ -97,6 +97,7 @@ pub(super) struct Select {
 #[derive(Debug, Clone)]
 pub(super) struct Host {
     pub(super) max_cpu: Option<Written<Percent>>,
+    pub(super) cpu_overcommit: Option<Written<Times>>,
     pub(super) max_memory: Option<Written<Percent>>,
     pub(super) reserve_memory: Option<Written<Mib>>,
     pub(super) fit_elsewhere: Option<Written<FitElsewhere>>,
@@ -193,6 +194,7 @@ fn select(mut section: Section<'_>) -> Select {
 fn host(mut section: Section<'_>) -> Host {
     let host = Host {
         max_cpu: section.ranged("max_cpu", SHARE),
+        cpu_overcommit: section.value("cpu_overcommit"),
         max_memory: section.ranged("max_memory", SHARE),
         reserve_memory: section.ranged("reserve_memory", RESERVE),
         fit_elsewhere: section.value("fit_elsewhere"),

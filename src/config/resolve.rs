@@ -12,7 +12,7 @@ use super::settings::{
     Caps, Cooldown, CpuSettings, HostLimits, MemorySettings, Rate, ResourceSettings, Select,
     Settings, Steady, VmEntry, VmSettings,
 };
-use super::units::{Cap, Pace, Scalar, Tag, nearest};
+use super::units::{Cap, Pace, Scalar, Tag, Times, nearest};
 use super::windows;
 use crate::domain::VmId;
 
@@ -49,6 +49,13 @@ pub(super) fn settings(file: File, report: &Report) -> (Settings, Provenance) {
                 file.host.max_cpu.as_ref(),
                 built_in.host.max_cpu,
             ),
+            cpu_overcommit: node
+                .take(
+                    "host.cpu_overcommit",
+                    file.host.cpu_overcommit.as_ref(),
+                    Times(built_in.host.cpu_overcommit),
+                )
+                .0,
             max_memory: node.take(
                 "host.max_memory",
                 file.host.max_memory.as_ref(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::schedule::{Window, Zone};
-use crate::domain::{Cores, Mib, Percent, VmId};
+use crate::domain::{Cores, Mib, Percent, Ratio, VmId};
 use crate::notify;
 
 /// Everything that the configuration says.
@@ -258,6 +258,8 @@ pub struct Cooldown {
 pub struct HostLimits {
     /// The node's CPU usage stays below this.
     pub max_cpu: Percent,
+    /// So many times the node's CPUs may be handed out as vCPUs, to all VMs that run; `None` is no end.
+    pub cpu_overcommit: Option<Ratio>,
     /// The node's memory usage stays below this.
     pub max_memory: Percent,
     /// And this much memory stays available.
@@ -303,6 +305,7 @@ impl Default for Settings {
             vms: BTreeMap::new(),
             host: HostLimits {
                 max_cpu: Percent::whole(90),
+                cpu_overcommit: None,
                 max_memory: Percent::whole(90),
                 reserve_memory: Mib::gib(2),
                 fit_elsewhere: FitElsewhere::Ha,

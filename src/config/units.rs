@@ -9,7 +9,7 @@ use jiff::fmt::friendly::{Designator, Spacing, SpanPrinter};
 
 mod most;
 
-pub(super) use most::{Cap, Pace};
+pub(super) use most::{Cap, Pace, Times};
 
 use super::form::ValueForm;
 use crate::domain::{Cores, Mib, Percent, VmId};

@@ -8,14 +8,14 @@ use crate::domain::{Moment, Resource};
 use crate::observe::{Snapshot, VmView};
 
 use super::budget::Budget;
-use super::elsewhere::{self, Elsewhere};
-use super::gates::{self, LOW_READINGS};
+use super::gates;
 use super::judged::{self, Judged};
-use super::levers::{self, Levers, Movable};
-use super::memory::{Capped, Memory};
+use super::levers::{self, Levers};
+use super::memory::Memory;
 use super::plan::{OpenWindow, Plan, Reason};
 use super::policy::{Observation, Policy, Want};
 use super::range::Range;
+use super::reclaim::reclaim;
 use super::usage::{self, Usage};
 
 /// Decides what to change at `now`.
@@ -54,6 +54,11 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
         }
     }
     judged::share_out(&mut judged, Budget::new(snapshot, &settings.host));
+    reclaim(&mut judged);
+    for Judged { verdict, .. } in &judged {
+        let is_refused = matches!(verdict.reason, Reason::HostFull { .. });
+        memory.note_refusal(verdict.vm, verdict.resource, is_refused);
+    }
     let changes = judged::changes(&judged);
     let mut stands_until = judged::stands_until(&judged);
     if stands_until > now {
@@ -76,31 +81,31 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
 }
 
 /// What is the same for all judgements of one VM in one tick.
-struct Tick<'a> {
-    snapshot: &'a Snapshot,
+pub(super) struct Tick<'a> {
+    pub(super) snapshot: &'a Snapshot,
     /// The VM's settings as they hold now.
-    in_force: InForce<'a>,
+    pub(super) in_force: InForce<'a>,
     /// The same with the widest limits that ever hold. Policies learn within these, so that they do not begin anew
     /// with each window.
     widest: Cow<'a, VmSettings>,
-    now: Moment,
+    pub(super) now: Moment,
     /// By the node's clock, from Monday 00:00 on.
     second_of_week: u32,
-    oldest: Duration,
-    host: &'a HostLimits,
+    pub(super) oldest: Duration,
+    pub(super) host: &'a HostLimits,
 }
 
 /// What a policy wants, and what it was told.
-struct Asked {
-    want: Want,
+pub(super) struct Asked {
+    pub(super) want: Want,
     /// The guest shows that it wants more than it has.
-    short: bool,
+    pub(super) short: bool,
     /// When what it was told was read.
-    read: Moment,
+    pub(super) read: Moment,
 }
 
 impl Tick<'_> {
-    fn own(&self) -> &VmSettings {
+    pub(super) fn own(&self) -> &VmSettings {
         &self.in_force.settings
     }
 
@@ -133,12 +138,20 @@ impl Tick<'_> {
             judged.verdict.peaks = policy.peaks(resource);
         }
         judged.stands_until = want.stands_until;
+        judged.was_refused = memory.of(vm.id, resource).was_refused;
+        let enough = if want.amount > levers.first().allocation {
+            f64::INFINITY
+        } else {
+            want.enough
+        };
+        let short = asked.short;
         let movable = levers.towards(want.amount);
         judged.verdict.lever = Some(movable.lever);
         judged.verdict.wanted = Some(resource.amount(want.amount));
         let range = Range::of(self.own(), resource, &movable, movable.ceiling);
         match self.weigh(vm, &movable, &range, asked, memory) {
             Ok((to, reason)) if self.own().mode == Mode::Auto => {
+                judged.urgent = short || matches!(reason, Reason::OutsideLimits { .. });
                 judged.go = Some((movable, to));
                 judged.verdict.reason = reason;
             }
@@ -152,6 +165,8 @@ impl Tick<'_> {
                     judged.stands_until = self.now;
                 }
                 judged.verdict.reason = reason;
+                let spare = self.spare(vm, &movable, &range, enough, memory);
+                judged.spare = spare.map(|to| (movable, to));
             }
         }
         judged
@@ -198,6 +213,7 @@ impl Tick<'_> {
         let mut want = policy.want(&seen);
         if want.amount < least {
             want.amount = least;
+            want.enough = least;
             want.reason = Reason::NeedsMore {
                 need: resource.amount(want.need),
             };
@@ -219,127 +235,5 @@ impl Tick<'_> {
             Resource::Cpu => &self.own().cpu.rule,
             Resource::Memory => &self.own().memory.rule,
         }
-    }
-
-    /// Takes a policy's want through limits and gates: where to go and why, or why not.
-    fn weigh(
-        &self,
-        vm: &VmView,
-        movable: &Movable,
-        range: &Range,
-        Asked { want, short, read }: Asked,
-        memory: &mut Memory,
-    ) -> Result<(f64, Reason), Reason> {
-        let resource = movable.lever.resource();
-        let has = movable.allocation;
-        let to = movable.stops.up(want.amount).clamp(range.bottom, range.top);
-        let grows = to >= has + movable.grain() * 0.999;
-        let shrinks = to <= has - movable.least_step_down() * 0.999;
-        let remembered = memory.of(vm.id, resource);
-        remembered.count_low(shrinks.then_some(read));
-        if !grows && !shrinks {
-            return Err(match range.reason_to_stay(resource, movable, want.amount) {
-                // More than is needed now is there for a reason.
-                Reason::Fits if matches!(want.reason, Reason::PeakAhead { .. }) => want.reason,
-                Reason::Fits => usage::one_busy_thread(vm, movable).unwrap_or(Reason::Fits),
-                reason => reason,
-            });
-        }
-        let blocked = if grows {
-            &movable.no_grow
-        } else {
-            &movable.no_shrink
-        };
-        if let Some(reason) = blocked {
-            return Err(reason.clone());
-        }
-        let enters = range.reason_to_enter(resource, has, &self.in_force);
-        // A minimum is a promise: what is below it waits for no cool-down.
-        let at_once = grows && (short || enters.is_some());
-        let reason = enters.unwrap_or(want.reason);
-        self.may_change(vm, movable, memory)?;
-        let remembered = memory.of(vm.id, resource);
-        let cooldown = if grows {
-            self.own().cooldown.up
-        } else {
-            self.own().cooldown.down
-        };
-        if shrinks && remembered.low_readings < LOW_READINGS {
-            return Err(Reason::FirstLowReading);
-        }
-        // The cool-down keeps sizes from flapping; it is no reason to leave a VM in distress.
-        let waits = remembered
-            .cools_until(cooldown, self.now)
-            .filter(|_| !at_once);
-        if let Some(until) = waits {
-            return Err(Reason::CoolingDown { until });
-        }
-        // A shrink leaves one change for a growth: no cap is to keep a VM small.
-        let wanted = if grows { 1 } else { 2 };
-        let capped = remembered.capped(&self.own().changes, wanted, self.now);
-        if let Some(Capped { most, per, until }) = capped.filter(|_| !at_once) {
-            let per = per.to_owned();
-            return Err(Reason::EnoughChanges { most, per, until });
-        }
-        if grows {
-            let to = self.fit_elsewhere(vm, movable, to)?;
-            let most = movable.stops.down(has + movable.grow_at_most);
-            Ok((
-                to.min(most.max(movable.stops.up(has + movable.grain()))),
-                reason,
-            ))
-        } else {
-            self.shrink(vm, movable, to).map(|to| (to, reason))
-        }
-    }
-
-    /// How far a growth to `to` may go so that another node could still take the VM.
-    fn fit_elsewhere(&self, vm: &VmView, movable: &Movable, to: f64) -> Result<f64, Reason> {
-        let resource = movable.lever.resource();
-        let others = &self.snapshot.cluster.others;
-        let Some(Elsewhere { most, node }) = elsewhere::most(vm, resource, others, self.host)?
-        else {
-            return Ok(to);
-        };
-        let to = to.min(movable.stops.down(most));
-        if to < movable.allocation + movable.grain() * 0.999 {
-            return Err(Reason::FitsNowhereElse {
-                most: resource.amount(most),
-                node: node.name.clone(),
-            });
-        }
-        Ok(to)
-    }
-
-    /// Whether anything may be changed at all.
-    fn may_change(&self, vm: &VmView, movable: &Movable, memory: &Memory) -> Result<(), Reason> {
-        if !vm.in_hand.is_empty() {
-            return Err(Reason::InProgress);
-        }
-        if let Some(reason) = gates::hands_off(vm, self.snapshot) {
-            return Err(reason);
-        }
-        match memory.rests_until(vm.id, movable.lever, self.now) {
-            Some(until) => Err(Reason::Resting {
-                lever: movable.lever,
-                until,
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// How far a shrink may go: in bounded steps, and for memory never below what the guest needs now.
-    fn shrink(&self, vm: &VmView, movable: &Movable, to: f64) -> Result<f64, Reason> {
-        let least = movable.allocation - movable.shrink_at_most;
-        let mut to = to.max(movable.stops.up(least));
-        if movable.lever.resource() == Resource::Memory {
-            let need = gates::fresh(&vm.memory.need, self.now, self.oldest);
-            let floor = gates::memory_floor(&need.map_err(|why| Reason::Unmeasured { why })?)?;
-            to = to.max(movable.stops.up(floor.as_f64()));
-            if to > movable.allocation - movable.least_step_down() * 0.999 {
-                return Err(Reason::KeepsMargin { floor });
-            }
-        }
-        Ok(to)
     }
 }

@@ -3,7 +3,7 @@
 use crate::domain::{Amount, Cores, Moment, Reading, Resource};
 use crate::observe::VmView;
 
-use super::budget::{Budget, Request};
+use super::budget::{Budget, Missing, Request};
 use super::levers::Movable;
 use super::plan::{Change, Reason, Verdict};
 
@@ -13,6 +13,14 @@ pub(super) struct Judged {
     /// The move to make, if any: the lever's state and where to.
     pub(super) go: Option<(Movable, f64)>,
     pub(super) priority: u32,
+    /// It is short of the resource, or below its minimum.
+    pub(super) urgent: bool,
+    /// The node had no room for it the last time.
+    pub(super) was_refused: bool,
+    /// What must be given back for it, where the node has no room for it now.
+    pub(super) missing: Option<Missing>,
+    /// How far it could be brought down if others need the rest.
+    pub(super) spare: Option<(Movable, f64)>,
     /// See [`Plan::stands_until`].
     pub(super) stands_until: Moment,
 }
@@ -40,7 +48,28 @@ impl Judged {
             verdict,
             go: None,
             priority: 0,
+            urgent: false,
+            was_refused: false,
+            missing: None,
+            spare: None,
             stands_until: FOR_EVER,
+        }
+    }
+
+    /// How much it has to spare, if others need it.
+    pub(super) fn to_spare(&self) -> f64 {
+        self.spare
+            .as_ref()
+            .map_or(0.0, |(movable, to)| movable.allocation - to)
+    }
+
+    /// What it asks of the node's room.
+    fn request(&self) -> Request {
+        let go = self.go.as_ref();
+        Request {
+            extra: self.extra(),
+            grain: go.map_or(0.0, |(movable, _)| movable.grain()),
+            waits: self.was_refused && !self.urgent,
         }
     }
 
@@ -80,19 +109,16 @@ pub(super) fn share_out(judged: &mut [Judged], mut budget: Budget) {
             .iter_mut()
             .filter(|j| j.priority == priority && j.verdict.resource == resource && j.extra() > 0.0)
             .collect();
-        let requests: Vec<Request> = served
-            .iter()
-            .filter_map(|j| {
-                j.go.as_ref().map(|(movable, _)| Request {
-                    extra: j.extra(),
-                    grain: movable.grain(),
-                })
-            })
-            .collect();
+        let requests: Vec<Request> = served.iter().map(|j| j.request()).collect();
         for (judged, granted) in served.iter_mut().zip(budget.share(resource, &requests)) {
             match (granted, &mut judged.go) {
                 (Ok(granted), Some((movable, to))) => *to = movable.granted(granted),
                 (Err(reason), _) => {
+                    let refused = Request {
+                        waits: !judged.urgent,
+                        ..judged.request()
+                    };
+                    judged.missing = budget.missing(resource, &refused);
                     judged.go = None;
                     judged.verdict.reason = reason;
                 }

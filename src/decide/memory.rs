@@ -95,6 +95,9 @@ pub(super) struct ResourceMemory {
     /// When the last of them was made. Memory is not read anew for each tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_low: Option<Moment>,
+    /// The node had no room for a growth at the last decision.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) was_refused: bool,
     /// The last change in either direction that moved anything.
     #[serde(default)]
     pub(super) last_change: Option<Moment>,
@@ -139,6 +142,17 @@ impl Memory {
                 Resource::Cpu => vm.cpu.count_low(None),
                 Resource::Memory => vm.memory.count_low(None),
             }
+        }
+    }
+
+    /// Notes whether the node has no room for a growth now.
+    pub(super) fn note_refusal(&mut self, vm: VmId, resource: Resource, is_refused: bool) {
+        if let Some(vm) = self.vms.get_mut(&vm) {
+            let resource = match resource {
+                Resource::Cpu => &mut vm.cpu,
+                Resource::Memory => &mut vm.memory,
+            };
+            resource.was_refused = is_refused;
         }
     }
 
@@ -289,6 +303,7 @@ impl Memory {
         let mut own = learned.unwrap_or_default();
         for resource in [&mut own.cpu, &mut own.memory] {
             resource.low_readings = 0;
+            resource.was_refused = false;
             resource.last_change = Some(now);
             // What a clock ahead of this one has stamped cannot be put in order with what is measured now.
             if written > now + CLOCKS_AGREE {

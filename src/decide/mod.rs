@@ -14,10 +14,12 @@ mod peak;
 mod plan;
 pub mod policy;
 mod range;
+mod reclaim;
 #[cfg(test)]
 mod tests;
 mod travel;
 mod usage;
+mod weigh;
 
 pub use engine::plan;
 pub use gates::{is_tight, memory_margin};

@@ -147,6 +147,11 @@ pub enum Reason {
         /// What has been enough, with head-room.
         enough: Amount,
     },
+    /// The VM has more than is enough for it now, and the node has no room for another one that needs it.
+    GivesWay {
+        /// What is enough.
+        enough: Amount,
+    },
     /// Usage stayed below the lower threshold.
     BelowThreshold {
         /// Usage in percent of the allocation.
@@ -324,6 +329,10 @@ impl fmt::Display for Reason {
                 write!(f, "usually needs {expected} from about {at}")
             }
             Self::CalmedDown { enough } => write!(f, "calm, {enough} is enough"),
+            Self::GivesWay { enough } => write!(
+                f,
+                "{enough} is enough now, and the node has no room for a VM that needs more"
+            ),
             Self::BelowThreshold { usage, low } => write!(f, "usage {usage} below {low}"),
             Self::OutsideLimits { min, max, window } => {
                 write!(f, "outside the limits {min} to {max}")?;

@@ -16,5 +16,5 @@ pub use capability::{Capabilities, Capability, Setting};
 pub use ids::{InvalidId, NodeName, VmId, VmName, sanitize};
 pub use lever::Lever;
 pub use moment::Moment;
-pub use quantity::{Cores, Mib, Percent, QuantityError};
+pub use quantity::{Cores, Mib, Percent, QuantityError, Ratio};
 pub use reading::{Reading, Source};

@@ -254,6 +254,36 @@ impl<'de> Deserialize<'de> for Percent {
     }
 }
 
+/// How many times the whole: 1.0 is once. In hundredths, never negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ratio(u32);
+
+impl Ratio {
+    /// So many hundredths of the whole.
+    pub const fn hundredths(n: u32) -> Self {
+        Self(n)
+    }
+
+    /// So many times `whole`.
+    pub fn of(self, whole: f64) -> f64 {
+        f64::from(self.0) / 100.0 * whole
+    }
+}
+
+impl fmt::Display for Ratio {
+    /// `4`, `1.5`: at most two decimals, no trailing zeros.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:.2}", self.of(1.0));
+        f.pad(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+impl Serialize for Ratio {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_f64(self.of(1.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,11 +299,13 @@ mod tests {
             Mib::gib(16).to_string(),
             Percent::whole(80).to_string(),
             Percent::from_fraction(0.925).to_string(),
+            Ratio::hundredths(400).to_string(),
+            Ratio::hundredths(150).to_string(),
         ];
         assert_eq!(
             shown,
             [
-                "4", "0.5", "3.27", "768 MiB", "2.5 GiB", "16 GiB", "80 %", "92.5 %"
+                "4", "0.5", "3.27", "768 MiB", "2.5 GiB", "16 GiB", "80 %", "92.5 %", "4", "1.5"
             ]
         );
     }

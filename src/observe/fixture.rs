@@ -27,6 +27,7 @@ pub(crate) fn node(vms: impl IntoIterator<Item = VmView>) -> Snapshot {
             cpu_used: Reading::known(Cores::from_f64(3.2), NOW, Source::Proc),
             memory_total: Mib::gib(64),
             memory_available: Reading::known(Mib::gib(48), NOW, Source::Proc),
+            unselected: Reading::known(Unselected::default(), NOW, Source::ConfigFile),
         },
         vms: vms
             .into_iter()
@@ -144,6 +145,7 @@ pub(crate) fn later(mut snapshot: Snapshot, span: Duration) -> Snapshot {
     renew(&mut snapshot.cluster.quorate, now);
     renew(&mut snapshot.host.cpu_used, now);
     renew(&mut snapshot.host.memory_available, now);
+    renew(&mut snapshot.host.unselected, now);
     for vm in snapshot.vms.values_mut() {
         renew(&mut vm.cpu.vcpus, now);
         renew(&mut vm.cpu.limit, now);

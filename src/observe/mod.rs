@@ -8,6 +8,7 @@ pub(crate) mod fixture;
 mod guest;
 mod inspect;
 mod meter;
+mod node;
 mod observer;
 mod others;
 mod patient;
@@ -19,5 +20,5 @@ pub use observer::Observer;
 pub(crate) use patient::Patient;
 pub use snapshot::{
     Balloon, ClusterView, CpuSample, CpuUsage, CpuView, Hold, HostView, InHand, MemoryNeed,
-    MemoryView, OtherNode, Pause, Power, Snapshot, VmView,
+    MemoryView, OtherNode, Pause, Power, Snapshot, Unselected, VmView,
 };

@@ -9,16 +9,16 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::{FitElsewhere, Selection, Settings};
 use crate::domain::{Cores, Mib, Moment, NodeName, Reading, Source, VmId};
-use crate::host::{CpuTimes, Memory};
 use crate::pve::process::QemuProcess;
 use crate::pve::qmp::{self, Answers};
 use crate::pve::{GuestResources, Layout, Limits, Pvesh, VmConfig, ladder};
 use crate::record::VmRef;
 
 use super::files::{Files, Listed, Listing};
+use super::node::{self, Node};
 use super::patient::Patient;
 use super::vm::{Look, Watched};
-use super::{ClusterView, HostView, InHand, MemoryNeed, OtherNode, Power, Snapshot, VmView};
+use super::{ClusterView, InHand, MemoryNeed, OtherNode, Power, Snapshot, VmView};
 
 /// How long a tick waits for /etc/pve. It answers in milliseconds, or hangs until the cluster is in order again.
 const FILES_LIMIT: Duration = Duration::from_secs(2);
@@ -40,7 +40,7 @@ pub struct Observer {
     listed: BTreeMap<VmId, Listed>,
     /// VMs of this node that opted in.
     watched: BTreeMap<VmId, Watched>,
-    host_cpu: Option<CpuTimes>,
+    host: Node,
     pvesh: Pvesh,
     fallback: Option<JoinHandle<Vec<GuestResources>>>,
     fallback_asked: Option<Instant>,
@@ -55,7 +55,7 @@ impl Observer {
             files: Patient::new(Files::new(layout.clone())),
             listed: BTreeMap::new(),
             watched: BTreeMap::new(),
-            host_cpu: None,
+            host: Node::default(),
             pvesh: Pvesh::new(&layout, Limits::default()),
             fallback: None,
             fallback_asked: None,
@@ -131,10 +131,12 @@ impl Observer {
         self.ask_monitors(&processes).await;
         self.take_fallback().await;
         let now = Moment::now();
-        let host = self.host(now);
+        let at = self.began.elapsed();
+        let unselected = node::unselected(&self.layout, &self.node, &self.listed, &chosen, now);
+        let host = self.host.look(&self.layout, at, now, unselected);
         let look = Look {
             layout: &self.layout,
-            at: self.began.elapsed(),
+            at,
             now,
             host_bits: self.host_bits,
             host_cpus: host.cpus.floor(),
@@ -304,36 +306,6 @@ impl Observer {
             if let Some(watched) = self.watched.get_mut(&guest.vmid) {
                 watched.reported = Some((at, guest));
             }
-        }
-    }
-
-    fn host(&mut self, now: Moment) -> HostView {
-        let proc = self.layout.proc();
-        let times = CpuTimes::read(&proc);
-        let cpus = times.as_ref().map_or(Cores::ZERO, |times| times.cpus());
-        let cpu_used = match times {
-            Ok(times) => match self
-                .host_cpu
-                .replace(times)
-                .and_then(|earlier| times.used_since(earlier))
-            {
-                Some(used) => Reading::known(used, now, Source::Proc),
-                None => Reading::unknown("it was measured once only"),
-            },
-            Err(e) => Reading::unknown(e.to_string()),
-        };
-        let (memory_total, memory_available) = match Memory::read(&proc) {
-            Ok(memory) => (
-                memory.total,
-                Reading::known(memory.free(), now, Source::Proc),
-            ),
-            Err(e) => (Mib::ZERO, Reading::unknown(e.to_string())),
-        };
-        HostView {
-            cpus,
-            cpu_used,
-            memory_total,
-            memory_available,
         }
     }
 }

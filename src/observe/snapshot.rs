@@ -84,12 +84,24 @@ pub enum Hold {
 pub struct HostView {
     /// Logical CPUs.
     pub cpus: Cores,
-    /// CPU used by everything on the node, mean since the previous tick.
+    /// CPU used by everything on the node: the mean since the previous tick, or that of the last ten seconds where it is
+    /// larger.
     pub cpu_used: Reading<Cores>,
     /// Memory that the kernel manages.
     pub memory_total: Mib,
     /// Memory that can be handed out: MemAvailable plus the part of the ZFS ARC that ZFS gives back.
     pub memory_available: Reading<Mib>,
+    /// What its running VMs that are not selected were given.
+    pub unselected: Reading<Unselected>,
+}
+
+/// What the node's running VMs that are not selected were given: nobody else may be promised it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Unselected {
+    /// Their vCPUs; what is under a quota counts as that.
+    pub cores: Cores,
+    /// Memory that they may use, beyond what they occupy. Where auto-ballooning may take it back, up to their `balloon`.
+    pub untouched: Mib,
 }
 
 /// Whether a VM runs.

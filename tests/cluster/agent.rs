@@ -13,7 +13,7 @@ use vm_autoscale::domain::{
 };
 use vm_autoscale::observe::{
     Balloon, ClusterView, CpuSample, CpuUsage, CpuView, HostView, MemoryView, Power, Snapshot,
-    VmView,
+    Unselected, VmView,
 };
 use vm_autoscale::pve::VmConfig;
 use vm_autoscale::record::Day;
@@ -202,6 +202,7 @@ pub(crate) fn snapshot(
             cpu_used: Reading::known(Cores::whole(4), now, Source::Proc),
             memory_total: Mib::gib(64),
             memory_available: Reading::known(Mib::gib(48), now, Source::Proc),
+            unselected: Reading::known(Unselected::default(), now, Source::ConfigFile),
         },
         vms,
     }

@@ -22,6 +22,7 @@ use crate::domain::Moment;
 fn want(amount: f64, need: f64, stands_until: Moment) -> Want {
     Want {
         amount,
+        enough: amount,
         need,
         reason: Reason::Fits,
         stands_until,

@@ -1,7 +1,7 @@
 //! Values that say how much there may be at most, of which there may also be no end.
 
-use super::{Scalar, nearest};
-use crate::domain::Percent;
+use super::{Scalar, nearest, split_unit};
+use crate::domain::{Percent, Ratio};
 
 /// No end.
 const UNLIMITED: &str = "unlimited";
@@ -57,6 +57,41 @@ impl Scalar for Pace {
 
     fn show(&self) -> String {
         self.0.map_or(UNLIMITED.to_owned(), |most| most.show())
+    }
+}
+
+/// How many times the whole may be handed out; `None` is no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::config) struct Times(pub(in crate::config) Option<Ratio>);
+
+/// More than anybody means: 4 to 10 are usual.
+const TIMES_MAX: f64 = 100.0;
+
+impl Scalar for Times {
+    fn expected() -> String {
+        format!("a ratio, 1 to {TIMES_MAX}, such as 4 or 1.5, or {UNLIMITED}")
+    }
+
+    fn read(text: &str) -> Result<Self, Option<String>> {
+        if text == UNLIMITED {
+            return Ok(Self(None));
+        }
+        let (number, unit) = split_unit(text).ok_or_else(|| perhaps_unlimited(text))?;
+        match unit {
+            "" if (1.0..=TIMES_MAX).contains(&number) => {
+                // Within the range, it fits.
+                let hundredths = (number * 100.0).round() as u32;
+                Ok(Self(Some(Ratio::hundredths(hundredths))))
+            }
+            "" => Err(None),
+            "%" => Err(Some(format!("write {}", number / 100.0))),
+            ":1" | "x" => Err(Some(format!("write {number}"))),
+            _ => Err(perhaps_unlimited(text)),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or(UNLIMITED.to_owned(), |most| most.to_string())
     }
 }
 

@@ -62,6 +62,9 @@ pub struct Observation<'a> {
 pub struct Want {
     /// The allocation it asks for, in cores or mebibytes; the current one to leave it alone.
     pub amount: f64,
+    /// What would do for now, at most `amount`: the rest is held for what may come, and is given up first where the node
+    /// has no room for a VM that needs it.
+    pub enough: f64,
     /// The need as the policy sees it.
     pub need: f64,
     /// Why.

@@ -67,6 +67,7 @@ impl Policy for Threshold {
         let Some(usage) = self.usage(seen) else {
             return Want {
                 amount: seen.allocation,
+                enough: seen.allocation,
                 need: mean(seen.usage),
                 reason: Reason::Fits,
                 stands_until: seen.now,
@@ -105,6 +106,7 @@ impl Policy for Threshold {
         };
         Want {
             amount,
+            enough: amount,
             need: usage,
             reason: if amount == seen.allocation {
                 Reason::Fits

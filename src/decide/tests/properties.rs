@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::VmId;
+use crate::config::{FitElsewhere, HostLimits};
+use crate::domain::{Percent, VmId};
 use crate::observe::OtherNode;
 
 prop_compose! {
@@ -13,7 +14,7 @@ prop_compose! {
         vcpus in 1u32..=16, ceiling in 1u32..=16, used in prop::option::of(0.0..20.0f64), hotplug: bool,
         limit in prop::option::of(1u32..160), actual in 256u64..40_000, configured in 256u64..40_000,
         need in prop::option::of(0u64..50_000), pressure: bool, cache: bool, resident in 0u64..40_000,
-        odd in 0u8..12, fails_over: bool,
+        odd in 0u8..14, fails_over: bool, to in 256u64..40_000,
     ) -> VmView {
         let mut vm = vm(id);
         vm.fails_over = fails_over;
@@ -37,6 +38,16 @@ prop_compose! {
             1 => vm.power = Power::Stopped,
             2 => vm.owner = "pve2".parse().unwrap(),
             3 => vm.cpu.vcpus = Reading::unknown("QEMU is busy"),
+            4 => vm.in_hand = vec![InHand {
+                lever: Lever::Balloon,
+                from: Amount::Memory(Mib(actual)),
+                to: Amount::Memory(Mib(to)),
+            }],
+            5 => vm.in_hand = vec![InHand {
+                lever: Lever::Vcpus,
+                from: Amount::vcpus(vcpus),
+                to: Amount::Cpu(Cores::milli(to as u32)),
+            }],
             _ => {}
         }
         vm
@@ -48,10 +59,13 @@ prop_compose! {
         vms in prop::collection::vec((100u32..10_000).prop_flat_map(any_vm), 1..8),
         used in 0.0..20.0f64, available in 0u64..65_536,
         others in prop::collection::vec((1u32..32, 0u64..65_536), 0..3),
+        cores in 0u32..16, untouched in 0u64..16_384,
     ) -> Snapshot {
         let mut node = node(vms);
         node.host.cpu_used = Reading::known(Cores::from_f64(used), NOW, Source::Proc);
         node.host.memory_available = Reading::known(Mib(available), NOW, Source::Proc);
+        let unselected = Unselected { cores: Cores::whole(cores), untouched: Mib(untouched) };
+        node.host.unselected = Reading::known(unselected, NOW, Source::ConfigFile);
         let other = |(cpus, available)| OtherNode {
             name: "pve2".parse().unwrap(),
             cpus: Cores::whole(cpus),
@@ -64,11 +78,67 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_limits()(
+        max_cpu in 50u32..=100, max_memory in 50u32..=100, reserve in 0u64..16_384,
+        ratio in prop::option::of(100u32..400),
+    ) -> HostLimits {
+        HostLimits {
+            max_cpu: Percent::whole(max_cpu),
+            max_memory: Percent::whole(max_memory),
+            reserve_memory: Mib(reserve),
+            cpu_overcommit: ratio.map(Ratio::hundredths),
+            fit_elsewhere: FitElsewhere::Ha,
+        }
+    }
+}
+
+/// The room under the limits, in cores and mebibytes: each core and mebibyte belongs to one only.
+fn room(node: &Snapshot, limits: &HostLimits) -> (f64, f64) {
+    let host = &node.host;
+    let unselected = host.unselected.value().unwrap();
+    let of_the_node = |vm: &&VmView| vm.power == Power::Running;
+    let (mut handed_out, mut cpu_in_hand) = (unselected.cores.as_f64(), 0.0);
+    let mut promised = unselected.untouched.as_f64();
+    for vm in node.vms.values().filter(of_the_node) {
+        let vcpus = f64::from(vm.cpu.vcpus.get().unwrap_or(vm.cpu.configured));
+        let limit = vm.cpu.limit.get().unwrap().map_or(vcpus, Cores::as_f64);
+        handed_out += vcpus.min(limit);
+        let held = vm.memory.balloon.actual.get().unwrap().as_f64();
+        let mut will_hold = held;
+        for InHand { lever, from, to } in &vm.in_hand {
+            if *lever == Lever::Balloon {
+                will_hold = held.max(to.value());
+            } else {
+                let has = vm.cpu.vcpus.get().map_or(from.value(), f64::from);
+                cpu_in_hand += (to.value() - has).max(0.0);
+            }
+        }
+        promised += (will_hold - vm.memory.resident.get().unwrap().as_f64()).max(0.0);
+    }
+    let by_use = limits.max_cpu.of(16.0) - host.cpu_used.get().unwrap().as_f64();
+    let by_ratio = limits
+        .cpu_overcommit
+        .map_or(f64::INFINITY, |ratio| ratio.of(16.0) - handed_out);
+    let available = host.memory_available.get().unwrap().as_f64();
+    let kept = limits
+        .reserve_memory
+        .as_f64()
+        .max(64.0 * 1024.0 - limits.max_memory.of(64.0 * 1024.0));
+    (
+        by_use.min(by_ratio) - cpu_in_hand,
+        available - kept - promised,
+    )
+}
+
 proptest! {
     #[test]
-    fn no_plan_leaves_the_limits_or_the_budget(node in any_node(), ticks in 1usize..8) {
+    fn no_plan_leaves_the_limits_or_the_budget(
+        node in any_node(), limits in any_limits(), ticks in 1usize..8,
+    ) {
         let mut story = Story::of([]);
         story.snapshot = node;
+        story.settings.host = limits;
         for _ in 0..ticks {
             // Longer than a cool-down; long enough in all for memory to be taken.
             story.snapshot = later(story.snapshot.clone(), Duration::from_secs(60));
@@ -106,9 +176,9 @@ proptest! {
                 }
                 prop_assert!(vm.lock.is_none() && vm.power == Power::Running && vm.owner == before.node);
             }
-            let room = 0.9 * 16.0 - before.host.cpu_used.get().unwrap().as_f64();
-            prop_assert!(cpu <= room.max(0.0) + 1e-6, "{cpu} cores granted of {room}");
-            prop_assert!(memory <= before.host.memory_available.get().unwrap().as_f64());
+            let (cores, mib) = room(&before, &story.settings.host);
+            prop_assert!(cpu <= cores.max(0.0) + 1e-6, "{cpu} cores granted of {cores}");
+            prop_assert!(memory <= mib.max(0.0) + 1e-6, "{memory} MiB granted of {mib}");
             let first_grow = plan.changes.iter().position(Change::grows).unwrap_or(plan.changes.len());
             prop_assert!(plan.changes[first_grow..].iter().all(Change::grows), "shrinks come first");
             prop_assert_eq!(plan.verdicts.len(), 2 * before.vms.len());

@@ -124,3 +124,188 @@ fn what_a_change_in_hand_will_give_is_not_promised_twice() {
     story.vm(102).in_hand.clear();
     assert_ne!(story.tick().changes, []);
 }
+
+/// 16 GiB under the limits of a node with this much left of them.
+fn nearly_full(vms: impl IntoIterator<Item = VmView>, left: Mib) -> Story {
+    let mut story = Story::of(vms);
+    let kept = story.settings.host.reserve_memory.max(Mib(64 * 1024 / 10));
+    story.snapshot.host.memory_available = Reading::known(left + kept, NOW, Source::Proc);
+    story
+}
+
+/// A VM that has this much memory and touched all of it.
+fn holding(id: u32, held: Mib, need: u64) -> VmView {
+    let mut vm = vm(id);
+    vm.memory.balloon.actual = Reading::known(held, NOW, Source::Qemu);
+    vm.memory.resident = Reading::known(held, NOW, Source::Cgroup);
+    vm.memory.need = memory_need(need);
+    vm
+}
+
+/// VM 102 on a full node: it holds more than 9 GiB, of which it has needed little for twelve minutes, and much before.
+fn a_calm_vm_on_a_full_node() -> Story {
+    let mut story = nearly_full([holding(102, Mib::gib(10), 9000)], Mib::ZERO);
+    wait(&mut story, 5);
+    story.vm(102).memory.need = memory_need(1500);
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    wait(&mut story, 12);
+    let held = story.vm(102).memory.balloon.actual.get().unwrap();
+    assert!(held > Mib::gib(9), "its rest is not over: {held}");
+    story
+}
+
+/// A VM below what it needs comes to the node.
+fn joins(story: &mut Story, needy: VmView) {
+    story.snapshot.vms.insert(needy.id, needy);
+    story.snapshot = later(story.snapshot.clone(), TICK);
+}
+
+/// Lets time pass.
+fn wait(story: &mut Story, minutes: u64) {
+    for _ in 0..minutes * 60 / TICK.as_secs() {
+        story.step();
+    }
+}
+
+#[test]
+fn what_is_unknown_of_a_vm_is_promised_to_it() {
+    let mut silent = holding(102, Mib::gib(4), 2000);
+    let mut hungry = vm(101);
+    hungry.memory.need = memory_need(4000);
+    let refused = |silent: &VmView, left: Mib| {
+        let mut story = nearly_full([silent.clone(), hungry.clone()], left);
+        matches!(story.reason(101, Resource::Memory), Reason::HostFull { .. })
+    };
+    assert!(!refused(&silent, Mib::gib(4)));
+    silent.memory.balloon.actual = Reading::unknown("QEMU is busy");
+    silent.memory.ceiling = Reading::unknown("QEMU is busy");
+    assert!(refused(&silent, Mib::gib(12)), "16 GiB may be used, 4 are");
+    assert!(!refused(&silent, Mib::gib(13)));
+    silent.memory.resident = Reading::unknown("there is no such file");
+    assert!(refused(&silent, Mib::gib(16)));
+    silent.power = Power::Stopped;
+    assert!(!refused(&silent, Mib::gib(4)));
+}
+
+#[test]
+fn what_vms_that_are_not_selected_were_given_is_promised_to_them() {
+    let mut hungry = vm(101);
+    hungry.memory.need = memory_need(4000);
+    let mut story = nearly_full([hungry], Mib::gib(4));
+    assert_ne!(story.tick().changes, []);
+    let mut others = Unselected {
+        cores: Cores::whole(8),
+        untouched: Mib::gib(4),
+    };
+    let known = |others| Reading::known(others, NOW, Source::ConfigFile);
+    story.snapshot.host.unselected = known(others);
+    assert_eq!(story.tick().changes, []);
+    story.snapshot.host.unselected = Reading::unknown("VM 300: no such file");
+    let why = story.reason(101, Resource::Memory).to_string();
+    assert!(why.contains("VM 300: no such file"), "{why}");
+    others.untouched = Mib::gib(3);
+    story.snapshot.host.unselected = known(others);
+    assert_ne!(story.tick().changes, []);
+}
+
+#[test]
+fn vcpus_are_handed_out_up_to_the_ratio() {
+    let mut busy = vm(101);
+    busy.cpu.usage = cpu_usage(2.0);
+    let mut limited = vm(102);
+    limited.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
+    limited.cpu.limit = Reading::known(Some(Cores::milli(1500)), NOW, Source::Cgroup);
+    limited.cpu.usage = cpu_usage(1.2);
+    let mut story = Story::of([busy, limited]);
+    story.snapshot.host.unselected = Reading::known(
+        Unselected {
+            cores: Cores::whole(12),
+            untouched: Mib::ZERO,
+        },
+        NOW,
+        Source::ConfigFile,
+    );
+    let grown = |story: &mut Story| {
+        let plan = story.tick();
+        let change = plan.changes.iter().find(|change| change.vm.get() == 101);
+        change.map(|change| change.to.value())
+    };
+    assert_eq!(grown(&mut story), Some(4.0));
+    // Of 16 CPUs, 15.5 are handed out: 12, 2, and 1.5 that are 8 vCPUs under a quota.
+    story.settings.host.cpu_overcommit = Some(Ratio::hundredths(100));
+    assert_eq!(grown(&mut story), None);
+    story.settings.host.cpu_overcommit = Some(Ratio::hundredths(110));
+    assert_eq!(grown(&mut story), Some(4.0));
+}
+
+#[test]
+fn who_was_refused_is_granted_only_when_there_is_clearly_room() {
+    let mut hungry = holding(101, Mib::gib(4), 4000);
+    hungry.memory.need = memory_need(3700);
+    let mut story = nearly_full([hungry], Mib::ZERO);
+    let available = |story: &mut Story, mib: u64| {
+        let kept = 64 * 1024 / 10;
+        story.snapshot.host.memory_available = Reading::known(Mib(kept + mib), NOW, Source::Proc);
+    };
+    let granted = |story: &mut Story| !story.tick().changes.is_empty();
+    assert!(!granted(&mut story));
+    // A fiftieth of 64 GiB must be free beyond the step of 64 MiB.
+    for (mib, is_granted) in [(500, false), (1300, false), (1380, true)] {
+        available(&mut story, mib);
+        assert_eq!(granted(&mut story), is_granted, "{mib} MiB");
+    }
+    // Who was granted may take the last.
+    available(&mut story, 500);
+    assert!(granted(&mut story));
+    // And so may who is short of it.
+    available(&mut story, 0);
+    assert!(!granted(&mut story));
+    available(&mut story, 500);
+    assert!(!granted(&mut story));
+    story.vm(101).memory.need = memory_need(3700).map(|mut need| {
+        need.pressure = true;
+        need
+    });
+    assert!(granted(&mut story));
+}
+
+#[test]
+fn calm_vms_give_way_before_one_in_need_is_left_without() {
+    let mut story = a_calm_vm_on_a_full_node();
+    joins(&mut story, holding(101, Mib::gib(2), 1900));
+    let plan = story.step();
+    let given: Vec<_> = plan
+        .changes
+        .iter()
+        .map(|change| (change.vm.get(), change.grows(), change.reason.clone()))
+        .collect();
+    let [(102, false, Reason::GivesWay { .. })] = given.as_slice() else {
+        panic!("{:?}", plan.verdicts);
+    };
+    let given = plan.changes[0].from.value() - plan.changes[0].to.value();
+    story.snapshot.host.memory_available = Reading::known(
+        Mib(64 * 1024 / 10) + Mib::from_f64(given),
+        story.snapshot.at,
+        Source::Proc,
+    );
+    let plan = story.step();
+    assert!(
+        plan.changes.iter().any(|c| c.vm.get() == 101 && c.grows()),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn nobody_gives_way_to_a_lower_priority() {
+    for (priority, gives_way) in [(100, true), (99, false)] {
+        let mut story = a_calm_vm_on_a_full_node();
+        let mut lower = story.settings.profiles["default"].clone();
+        lower.priority = priority;
+        story.settings.profiles.insert("lower".into(), lower);
+        let mut needy = holding(101, Mib::gib(2), 1900);
+        needy.tags = vec!["autoscale-lower".into()];
+        joins(&mut story, needy);
+        let gave = story.tick().changes.iter().any(|c| c.vm.get() == 102);
+        assert_eq!(gave, gives_way, "priority {priority}");
+    }
+}

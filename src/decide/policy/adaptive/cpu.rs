@@ -204,9 +204,18 @@ impl Cpu {
         };
         Verdict {
             amount,
+            enough: self.for_now(&needs).min(amount),
             need: within(mean(seen.usage), seen.max.max(0.0)),
             stands_until: later(seen.now, stands),
         }
+    }
+
+    /// What the course holds that gives back soonest, and no less than is used now.
+    fn for_now(&self, needs: &Needs) -> f64 {
+        let used = needs.spans.iter().map(|need| need.booked);
+        let used = self.sizes.fit(used.fold(0.0, f64::max));
+        let soonest = self.books.first().map_or(0.0, |book| book.waits.asked);
+        soonest.max(used)
     }
 
     /// Begins anew if there is nothing yet or the limits have moved; says whether it does.

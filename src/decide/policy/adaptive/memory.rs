@@ -36,6 +36,8 @@ const SWING: f64 = 0.5;
 /// Where so small a share of what was enough for the whole rest is enough for a short one, the short one counts: a lone
 /// peak far above all else, as when a program starts beside the one that it replaces, is not worth an hour.
 const FAR_LESS: f64 = 0.25;
+/// What was enough for so many seconds does for now.
+const FOR_NOW: f64 = 600.0;
 /// A rise is measured over this time.
 const RISE_SECONDS: f64 = 600.0;
 
@@ -81,8 +83,10 @@ impl Memory {
         } else {
             self.give_back(seen, since)
         };
+        let amount = within(amount, most).max(seen.min.min(most));
         Verdict {
-            amount: within(amount, most).max(seen.min.min(most)),
+            amount,
+            enough: self.for_now(seen).min(amount),
             need: value,
             stands_until: later(now, stands),
         }
@@ -143,6 +147,17 @@ impl Memory {
         } else {
             whole
         }
+    }
+
+    /// What does for now; all that is held where nobody has watched for long enough.
+    fn for_now(&self, seen: &Observation<'_>) -> f64 {
+        let watched = self
+            .watched
+            .map_or(Duration::ZERO, |from| seen.now.since(from));
+        if watched < WATCHED {
+            return seen.allocation;
+        }
+        self.enough_within(seen, FOR_NOW)
     }
 
     /// What was enough within so many seconds, and for what is to be expected of that.

@@ -45,6 +45,8 @@ pub struct Adaptive {
 /// What one of the two says.
 struct Verdict {
     amount: f64,
+    /// What would do for now.
+    enough: f64,
     need: f64,
     stands_until: Moment,
 }
@@ -76,6 +78,7 @@ impl Policy for Adaptive {
     fn want(&mut self, seen: &Observation<'_>) -> Want {
         let Verdict {
             amount: wish,
+            enough,
             need,
             stands_until,
         } = self.without_peaks(seen);
@@ -104,6 +107,7 @@ impl Policy for Adaptive {
         };
         Want {
             amount,
+            enough: ahead.map_or(enough.min(amount), |ahead| ahead.amount),
             need,
             reason,
             stands_until: stands_until.min(self.profile.stands_until(&look)),
