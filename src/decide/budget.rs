@@ -235,7 +235,10 @@ fn promised(vm: &VmView) -> f64 {
     }
     let memory = &vm.memory;
     let may_use = memory.balloon.actual.get().or(memory.ceiling.get());
-    let may_use = may_use.unwrap_or(memory.configured).as_f64();
+    let may_use = may_use.unwrap_or(memory.configured);
+    // A balloon may still be on its way to what it was told, also where nobody waits for it any more.
+    let told = memory.balloon.configured.unwrap_or_default();
+    let may_use = may_use.max(told.min(memory.configured)).as_f64();
     let soon = in_hand(vm, [Lever::Balloon, Lever::Dimm]);
     let occupies = memory.resident.get().unwrap_or_default();
     (may_use + soon - occupies.as_f64()).max(0.0)

@@ -2,6 +2,7 @@
 
 mod faults;
 mod program;
+mod room;
 mod sizes;
 #[path = "../support/mod.rs"]
 mod support;

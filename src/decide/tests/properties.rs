@@ -105,10 +105,16 @@ fn room(node: &Snapshot, limits: &HostLimits) -> (f64, f64) {
         let limit = vm.cpu.limit.get().unwrap().map_or(vcpus, Cores::as_f64);
         handed_out += vcpus.min(limit);
         let held = vm.memory.balloon.actual.get().unwrap().as_f64();
-        let mut will_hold = held;
+        let told = vm
+            .memory
+            .balloon
+            .configured
+            .unwrap()
+            .min(vm.memory.configured);
+        let mut will_hold = held.max(told.as_f64());
         for InHand { lever, from, to } in &vm.in_hand {
             if *lever == Lever::Balloon {
-                will_hold = held.max(to.value());
+                will_hold += (to.value() - held).max(0.0);
             } else {
                 let has = vm.cpu.vcpus.get().map_or(from.value(), f64::from);
                 cpu_in_hand += (to.value() - has).max(0.0);

@@ -137,6 +137,7 @@ fn nearly_full(vms: impl IntoIterator<Item = VmView>, left: Mib) -> Story {
 fn holding(id: u32, held: Mib, need: u64) -> VmView {
     let mut vm = vm(id);
     vm.memory.balloon.actual = Reading::known(held, NOW, Source::Qemu);
+    vm.memory.balloon.configured = Some(held);
     vm.memory.resident = Reading::known(held, NOW, Source::Cgroup);
     vm.memory.need = memory_need(need);
     vm
