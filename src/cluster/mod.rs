@@ -28,4 +28,4 @@ pub use mounted::Mounted;
 pub use overview::{NodeOverview, Overview, VmOverview};
 pub use report::{AgentReport, REPORT_EVERY, digest};
 pub use round::{Arrival, Note, Round, Seen, View};
-pub use settings::{InForce, Known, in_force, read_settings, settings_in_force};
+pub use settings::{InForce, Known, in_force, in_force_with, read_settings, settings_in_force};

@@ -55,11 +55,7 @@ pub fn read_settings(files: &impl SharedFiles) -> Result<Option<String>, FilesEr
 /// # Errors
 /// The node's own file cannot be used.
 pub fn settings_in_force(layout: &Layout) -> Result<Settings, LoadError> {
-    let known = match read_settings(&Mounted::new(layout.clone())) {
-        Ok(text) => Known::Text(text),
-        Err(why) => Known::Unread(why.to_string()),
-    };
-    in_force(layout, &known).map(|in_force| in_force.loaded.settings)
+    in_force(layout, &Known::now(layout)).map(|in_force| in_force.loaded.settings)
 }
 
 /// The node's own file over the cluster's settings, or over those that were last good.
@@ -68,11 +64,23 @@ pub fn settings_in_force(layout: &Layout) -> Result<Settings, LoadError> {
 /// The node's own file cannot be used.
 pub fn in_force(layout: &Layout, known: &Known) -> Result<InForce, LoadError> {
     let file = layout.config_file();
-    let own = config::contents(&file)?;
+    in_force_with(layout, &config::contents(&file)?, &file, known)
+}
+
+/// The same with `own` as the node's settings, which `file` names in messages.
+///
+/// # Errors
+/// `own` cannot be used.
+pub fn in_force_with(
+    layout: &Layout,
+    own: &[u8],
+    file: &Path,
+    known: &Known,
+) -> Result<InForce, LoadError> {
     let name = layout.pve().join(CONFIG);
     let over = |shared: Option<&str>| {
         let shared = shared.map(|text| (name.as_path(), text));
-        config::read_over(&own, &file, shared)
+        config::read_over(own, file, shared)
     };
     let rejected = match known {
         Known::Text(text) => match over(text.as_deref()) {
@@ -110,6 +118,14 @@ pub fn in_force(layout: &Layout, known: &Known) -> Result<InForce, LoadError> {
 }
 
 impl Known {
+    /// The cluster's settings as they are written now. Blocks.
+    pub fn now(layout: &Layout) -> Self {
+        match read_settings(&Mounted::new(layout.clone())) {
+            Ok(text) => Self::Text(text),
+            Err(why) => Self::Unread(why.to_string()),
+        }
+    }
+
     /// Keeps a copy on the node's own disk: these settings are good.
     ///
     /// # Errors

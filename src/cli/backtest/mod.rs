@@ -13,6 +13,7 @@ use super::table::terminal_width;
 use super::{Exit, fail, show};
 use crate::backtest::report::Report;
 use crate::backtest::run;
+use crate::cluster::{self, Known};
 use crate::config::{self, CpuMethod, LoadError, MemoryMethod, Settings};
 use crate::domain::VmId;
 use crate::pve::{Layout, Timeframe};
@@ -31,7 +32,8 @@ use crate::pve::{Layout, Timeframe};
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("history").required(true).args(["trace", "vm"])))]
 pub(super) struct Args {
-    /// The configuration to try, instead of the node's, or of what is built in where the node has none
+    /// The configuration to try, instead of the node's, or of what is built in where the node has none. Either goes over
+    /// the cluster's
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Histories from files, one VM each
@@ -76,14 +78,20 @@ fn report(args: &Args, layout: &Layout) -> Result<Report, String> {
     Ok(Report::of(reports, notes))
 }
 
-/// The configuration that was named, else that of the node, else what is built in.
+/// The configuration that was named, else that of the node, else what is built in; over the cluster's, as in the daemon.
 fn settings(args: &Args, layout: &Layout) -> Result<Settings, LoadError> {
-    match &args.config {
-        Some(file) => config::load(file).map(|loaded| loaded.settings),
-        None => match config::load(&layout.config_file()) {
-            Ok(loaded) => Ok(loaded.settings),
-            Err(LoadError::Missing(_)) => Ok(Settings::default()),
-            Err(e) => Err(e),
-        },
+    let file = args.config.clone().unwrap_or_else(|| layout.config_file());
+    let own = match config::contents(&file) {
+        Err(LoadError::Missing(_)) if args.config.is_none() => Vec::new(),
+        own => own?,
+    };
+    let in_force = cluster::in_force_with(layout, &own, &file, &Known::now(layout))?;
+    // Where Proxmox VE is not installed there is no cluster, and nothing is left out.
+    if let Some(hold) = in_force.hold
+        && layout.pve().is_dir()
+    {
+        let why = hold.reason;
+        anstream::eprintln!("vm-autoscale: run without the cluster's settings: {why}");
     }
+    Ok(in_force.loaded.settings)
 }
