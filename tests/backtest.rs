@@ -319,6 +319,46 @@ fn what_proxmox_recorded_is_run_and_its_gaps_are_said() {
     );
 }
 
+/// What VM 101 would have had under these limits: one core and 2 GiB are used all the time.
+fn limited(limits: &str) -> Value {
+    let node = node();
+    node.write_config(&format!("profiles: {{default: {{{limits}}}}}\n"));
+    record(&node);
+    let run = backtest(&node, &["--vm", "101", "--output-format", "json"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    run.json()["vms"][0].clone()
+}
+
+#[test]
+fn the_limits_of_a_vm_hold_in_the_steps_of_its_lever() {
+    let quota = limited("cpu: {min: 0.5, max: 0.8, method: cpulimit}");
+    assert_eq!(quota["max_cores"], 0.8);
+    assert_eq!(pairs(&quota["cpu"]), [(0.0, 0.8)], "it needs more");
+    let small = limited("memory: {min: 256MiB, max: 512MiB, method: balloon}");
+    assert_eq!(small["max_memory_mib"], 512.0);
+    assert_eq!(pairs(&small["memory"]), [(0.0, 512.0)]);
+    let balloon = limited("memory: {max: 2304MiB, method: balloon}");
+    assert_eq!(balloon["max_memory_mib"], 2304.0);
+    let vcpus = limited("cpu: {min: 2, max: 2.5, method: vcpus}");
+    assert_eq!(vcpus["max_cores"], 2.0, "a half vCPU cannot be given");
+    assert_eq!(pairs(&vcpus["cpu"]), [(0.0, 2.0)]);
+    let much = limited("memory: {min: 3GiB}");
+    let begun = pairs(&much["memory"]);
+    assert_eq!(begun, [(0.0, 3072.0)], "it begins within its limits");
+}
+
+#[test]
+fn a_window_that_raises_the_limits_counts() {
+    let office = "schedule: {all: {from: '00:00', to: '24:00', cpu: {min: 6, max: 8}}}";
+    let raised = limited(&format!("cpu: {{max: 3}}, {office}"));
+    assert_eq!(raised["max_cores"], 8.0);
+    assert_eq!(pairs(&raised["cpu"]), [(0.0, 6.0)]);
+    let closed = office.replace("'00:00'", "'23:00'");
+    let usual = limited(&format!("cpu: {{max: 3}}, {closed}"));
+    let most = pairs(&usual["cpu"]).into_iter().map(|(_, cores)| cores);
+    assert!(most.fold(0.0, f64::max) <= 3.0, "{usual}");
+}
+
 #[test]
 fn a_vm_without_a_record_is_named() {
     let node = node();

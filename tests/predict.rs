@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use vm_autoscale::backtest::bill::{Bill, Grid, Prices};
+use vm_autoscale::backtest::bill::{Bill, Prices};
 use vm_autoscale::backtest::replay::Replay;
 use vm_autoscale::backtest::trace::Demand;
 use vm_autoscale::config::{CpuMethod, MemoryMethod, Settings, VmSettings};
@@ -70,10 +70,8 @@ fn bill(resource: Resource, demand: &Demand, predict: bool) -> Bill {
     own.memory.method = MemoryMethod::Balloon;
     (own.cpu.max, own.memory.max) = (Cores::whole(8), Mib::gib(16));
     (own.cpu.rule.predict, own.memory.rule.predict) = (predict, predict);
-    let grid = Grid::coarse(resource, most(resource));
     let replay = Replay {
         resource,
-        grid,
         settings: &Settings::default(),
         own: &own,
         // Monday, 2026-11-16, 00:00 UTC.

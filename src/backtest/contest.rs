@@ -143,7 +143,6 @@ impl Race {
         own.memory.max = Mib::from_f64(self.grid.top());
         let replay = Replay {
             resource: self.resource,
-            grid: self.grid,
             settings: &Settings::default(),
             own: &own,
             begin: Moment::default(),

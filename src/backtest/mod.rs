@@ -4,6 +4,7 @@ pub mod baselines;
 pub mod bill;
 pub mod chart;
 pub mod contest;
+mod limits;
 pub mod oracle;
 pub mod recorded;
 pub mod replay;

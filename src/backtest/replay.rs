@@ -19,8 +19,6 @@ use super::trace::Demand;
 pub struct Replay<'a> {
     /// Which resource the demand is of.
     pub resource: Resource,
-    /// The sizes between which the VM moves; the lever may stop at more of them.
-    pub grid: Grid,
     /// The node's settings.
     pub settings: &'a Settings,
     /// The VM's settings.
@@ -35,6 +33,12 @@ impl Replay<'_> {
         self.course_with(demand, |plan, _| plan.stands_until)
     }
 
+    /// The size with which the run begins, within the limits that hold then.
+    pub fn start(&self, demand: &Demand) -> f64 {
+        let in_force = self.own.at(self.begin, &self.settings.zone);
+        Grid::within(self.resource, &in_force.settings).start(self.resource, demand)
+    }
+
     /// The course, where the answer `plan` that was given at a time need not be asked for anew before `stands_until`.
     fn course_with(
         &self,
@@ -45,8 +49,9 @@ impl Replay<'_> {
         let tick = i64::try_from(settings.check_interval.as_millis())
             .unwrap_or(i64::MAX)
             .max(1);
-        let start = self.grid.start(self.resource, demand);
-        let Some(mut stage) = Stage::new(self.resource, self.grid, start, self.own) else {
+        let grid = Grid::of(self.resource, self.own);
+        let start = self.start(demand);
+        let Some(mut stage) = Stage::new(self.resource, grid, start, self.own) else {
             return Course::new();
         };
         let mut memory = Memory::default();

@@ -2,13 +2,13 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use crate::config::{Settings, VmSettings};
-use crate::domain::{Cores, Mib, Resource};
+use crate::domain::Resource;
 
 use super::baselines::Predecessor;
 use super::bill::{Bill, Course, Grid, Prices};
+use super::limits;
 use super::replay::Replay;
 use super::report::{Comparison, Summary, VmReport, Way};
 use super::simulate::{Setup, simulate};
@@ -19,8 +19,8 @@ use super::trace::{Demand, Trace};
 pub struct History {
     /// What was wanted.
     pub trace: Trace,
-    /// The VM's settings. Its maximum is not looked at: the trace has the ceilings.
-    pub own: VmSettings,
+    /// The VM's settings, whose limits hold.
+    own: VmSettings,
 }
 
 /// Runs `histories` under `settings`, in their order. `done` is told how many are through, from any thread.
@@ -63,13 +63,13 @@ fn take<'a>(next: &AtomicUsize, histories: &'a [History]) -> Option<(usize, &'a 
 impl History {
     /// The history of `trace`, with the settings `own` up to the trace's ceilings.
     pub fn new(trace: Trace, own: &VmSettings) -> Self {
-        let mut own = own.clone();
-        own.cpu.max = Cores::from_f64(Grid::coarse(Resource::Cpu, trace.max_cores.as_f64()).top());
-        own.cpu.min = own.cpu.min.min(own.cpu.max);
-        if let Some(max) = trace.max_memory {
-            own.memory.max = Mib::from_f64(Grid::coarse(Resource::Memory, max.as_f64()).top());
-            own.memory.min = own.memory.min.min(own.memory.max);
-        }
+        let own = limits::up_to(trace.max_cores, trace.max_memory, own);
+        Self::within(trace, &own)
+    }
+
+    /// The history of `trace`, with the settings `own` and their own limits.
+    pub fn within(trace: Trace, own: &VmSettings) -> Self {
+        let own = limits::within_reach(own);
         Self { trace, own }
     }
 
@@ -82,8 +82,10 @@ impl History {
         let (memory, memory_compared) = memory.unzip();
         VmReport {
             trace: trace.name.clone(),
-            max_cores: self.own.cpu.max.as_f64(),
-            max_memory_mib: memory.is_some().then(|| self.own.memory.max.as_f64()),
+            max_cores: Grid::of(Resource::Cpu, &self.own).top(),
+            max_memory_mib: memory
+                .is_some()
+                .then(|| Grid::of(Resource::Memory, &self.own).top()),
             cpu,
             memory: memory.unwrap_or_default(),
             summary: Summary {
@@ -103,20 +105,25 @@ impl History {
         demand: &Demand,
         settings: &Settings,
     ) -> (Course, Comparison) {
-        let max = match resource {
-            Resource::Cpu => self.own.cpu.max.as_f64(),
-            Resource::Memory => self.own.memory.max.as_f64(),
-        };
-        let grid = Grid::coarse(resource, max);
+        let grid = Grid::of(resource, &self.own);
         let replay = Replay {
             resource,
-            grid,
             settings,
             own: &self.own,
             begin: self.trace.begin,
         };
         let agent = replay.course(demand);
-        let predecessor = self.predecessor(resource, demand, grid, settings.check_interval);
+        let setup = Setup {
+            resource,
+            grid,
+            tick: settings.check_interval,
+            start: replay.start(demand),
+            settings: match resource {
+                Resource::Cpu => &self.own.cpu.rule,
+                Resource::Memory => &self.own.memory.rule,
+            },
+        };
+        let predecessor = simulate(demand, setup, &mut Predecessor::default());
         let courses = [
             &agent,
             &predecessor,
@@ -125,25 +132,5 @@ impl History {
         ];
         let bills = courses.map(|course| Bill::of(demand, course, Prices::of(resource)));
         (agent, Comparison { resource, bills })
-    }
-
-    fn predecessor(
-        &self,
-        resource: Resource,
-        demand: &Demand,
-        grid: Grid,
-        tick: Duration,
-    ) -> Course {
-        let setup = Setup {
-            resource,
-            grid,
-            tick,
-            start: grid.start(resource, demand),
-            settings: match resource {
-                Resource::Cpu => &self.own.cpu.rule,
-                Resource::Memory => &self.own.memory.rule,
-            },
-        };
-        simulate(demand, setup, &mut Predecessor::default())
     }
 }

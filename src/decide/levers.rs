@@ -10,9 +10,9 @@ use super::Reason;
 use super::gates::fresh;
 
 /// The balloon moves in steps of this size; smaller moves are not worth a call.
-const BALLOON_GRAIN_MIB: f64 = 64.0;
+pub(crate) const BALLOON_GRAIN_MIB: f64 = 64.0;
 /// `cpulimit` is kept to tenths of a core.
-const CPULIMIT_GRAIN: f64 = 0.1;
+pub(crate) const CPULIMIT_GRAIN: f64 = 0.1;
 /// The balloon gives back at most this share of what the guest has at a time: its statistics lag 2 s behind, and
 /// a guest that has to free much memory at once stalls on reclaim.
 const BALLOON_SHRINK_SHARE: f64 = 0.25;

@@ -23,6 +23,7 @@ mod weigh;
 
 pub use engine::plan;
 pub use gates::{is_tight, memory_margin};
+pub(crate) use levers::{BALLOON_GRAIN_MIB, CPULIMIT_GRAIN};
 pub use memory::{MEMORY_VERSION, Memory, VmMemory};
 pub use peak::KnownPeak;
 pub use plan::{ByHand, Change, OpenWindow, Plan, Reason, Verdict};

@@ -22,16 +22,19 @@ fn own(policy: PolicyKind, cpu: CpuMethod, memory: MemoryMethod) -> VmSettings {
 }
 
 fn replay<'a>(resource: Resource, settings: &'a Settings, own: &'a VmSettings) -> Replay<'a> {
-    let max = match resource {
-        Resource::Cpu => 8.0,
-        Resource::Memory => 8192.0,
-    };
     Replay {
         resource,
-        grid: Grid::coarse(resource, max),
         settings,
         own,
         begin: Moment::default(),
+    }
+}
+
+/// The maximum of [`own`].
+fn most(resource: Resource) -> f64 {
+    match resource {
+        Resource::Cpu => 8.0,
+        Resource::Memory => 8192.0,
     }
 }
 
@@ -192,7 +195,7 @@ proptest! {
             let mut pieces = shares.clone();
             let restless: i64 = pieces.iter().map(|(seconds, _)| seconds).sum();
             pieces.push((4 * 86_400, share));
-            let course = replay.course(&demand(&pieces, replay.grid.max));
+            let course = replay.course(&demand(&pieces, most(resource)));
             // Longer than the longest for which memory is held.
             let settled = (restless + 3 * 86_400) * 1000;
             let (last, _) = course.last().unwrap();
@@ -227,7 +230,7 @@ proptest! {
         let settings = Settings::default();
         for (resource, own) in ways() {
             let replay = replay(resource, &settings, &own);
-            let demand = demand(&shares, replay.grid.max);
+            let demand = demand(&shares, most(resource));
             let slow = replay.course_with(&demand, |_, now| now);
             prop_assert_eq!(replay.course(&demand), slow, "{:?} {:?}", own.policy, resource);
         }

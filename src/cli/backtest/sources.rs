@@ -19,8 +19,7 @@ pub(super) fn read(
     settings: &Settings,
 ) -> Result<(Vec<History>, Vec<String>), String> {
     if args.vm.is_empty() {
-        let own = settings.profiles.get("default").cloned();
-        let own = with_methods(own.unwrap_or_default(), args);
+        let own = with_methods(default(settings), args);
         let histories = args.trace.iter().map(|file| from_file(file, &own));
         return Ok((histories.collect::<Result<_, _>>()?, Vec::new()));
     }
@@ -81,18 +80,9 @@ async fn from_record(
         .rrddata(&node, vm, args.timeframe)
         .await
         .map_err(|e| e.to_string())?;
-    let (own, max_cores, max_memory) = match settings.of(vm, &config.tags) {
-        Selection::Managed(own) => (own.clone(), own.cpu.max, own.memory.max),
-        Selection::Unusable(why) => return Err(format!("VM {vm}: {why}")),
-        // Not managed yet: what it has been given is the most that it may have.
-        Selection::No => {
-            let own = settings.profiles.get("default").cloned();
-            let (cores, memory) = largest(&record);
-            (own.unwrap_or_default(), cores, memory)
-        }
-    };
     let points: Vec<Point> = record.iter().map(point).collect();
     let name = format!("{vm} {}", config.name);
+    let (max_cores, max_memory) = largest(&record);
     let trace = recorded::trace(name.trim_end(), &points, max_cores, max_memory);
     let trace = trace.ok_or_else(|| {
         let timeframe = args.timeframe.word();
@@ -100,7 +90,18 @@ async fn from_record(
             "VM {vm}: Proxmox VE recorded nothing of the last {timeframe}; did it run, and does pvestatd?"
         )
     })?;
-    Ok(History::new(trace, &with_methods(own, args)))
+    match settings.of(vm, &config.tags) {
+        Selection::Managed(own) => Ok(History::within(trace, &with_methods(own.clone(), args))),
+        // Not managed yet: what it has been given is the most that it may have.
+        Selection::No => Ok(History::new(trace, &with_methods(default(settings), args))),
+        Selection::Unusable(why) => Err(format!("VM {vm}: {why}")),
+    }
+}
+
+/// The settings of a VM of which the configuration says nothing.
+fn default(settings: &Settings) -> VmSettings {
+    let own = settings.profiles.get("default");
+    own.cloned().unwrap_or_default()
 }
 
 /// The node that has the VM's configuration, and so its record.
