@@ -3,6 +3,7 @@
 mod page;
 mod plot;
 mod progress;
+mod records;
 mod sources;
 mod text;
 
@@ -71,11 +72,11 @@ pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
 
 fn report(args: &Args, layout: &Layout) -> Result<Report, String> {
     let settings = settings(args, layout).map_err(|e| e.to_string())?;
-    let (histories, notes) = sources::read(args, layout, &settings)?;
-    let progress = progress::Progress::new(histories.len());
-    let reports = run::run(&histories, &settings, |done| progress.show(done));
+    let sources = sources::read(args, layout, &settings)?;
+    let progress = progress::Progress::new(sources.histories.len(), "VMs");
+    let reports = run::run(&sources.histories, &settings, |done| progress.show(done));
     progress.end();
-    Ok(Report::of(reports, notes))
+    Ok(Report::of(reports, sources.notes))
 }
 
 /// The configuration that was named, else that of the node, else what is built in; over the cluster's, as in the daemon.

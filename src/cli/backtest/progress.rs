@@ -13,15 +13,17 @@ const LENGTH: usize = 40;
 pub(super) struct Progress {
     started: Instant,
     all: usize,
+    what: &'static str,
     shown: Mutex<usize>,
 }
 
 impl Progress {
-    /// The bar for `all` VMs.
-    pub(super) fn new(all: usize) -> Self {
+    /// The bar for `all` of `what`.
+    pub(super) fn new(all: usize, what: &'static str) -> Self {
         Self {
             started: Instant::now(),
             all,
+            what,
             shown: Mutex::new(0),
         }
     }
@@ -35,7 +37,7 @@ impl Progress {
         // Threads may come out of order.
         if done > *shown {
             *shown = done;
-            draw(&bar(done, self.all));
+            draw(&bar(done, self.all, self.what));
         }
     }
 
@@ -54,10 +56,10 @@ fn draw(text: &str) {
     let _ = err.flush();
 }
 
-fn bar(done: usize, all: usize) -> String {
+fn bar(done: usize, all: usize, what: &str) -> String {
     let full = LENGTH * done / all.max(1);
     format!(
-        "{}{} {done} of {all} VMs",
+        "{}{} {done} of {all} {what}",
         "█".repeat(full),
         "░".repeat(LENGTH - full)
     )
@@ -69,9 +71,9 @@ mod tests {
 
     #[test]
     fn a_bar_fills_as_vms_are_through() {
-        assert_eq!(bar(0, 3).matches('█').count(), 0);
-        assert_eq!(bar(1, 2).matches('█').count(), LENGTH / 2);
-        assert!(!bar(2, 2).contains('░'));
-        assert!(bar(2, 2).ends_with("2 of 2 VMs"));
+        assert_eq!(bar(0, 3, "VMs").matches('█').count(), 0);
+        assert_eq!(bar(1, 2, "VMs").matches('█').count(), LENGTH / 2);
+        assert!(!bar(2, 2, "VMs").contains('░'));
+        assert!(bar(2, 2, "records").ends_with("2 of 2 records"));
     }
 }

@@ -6,7 +6,11 @@
     reason = "what fails here fails the test"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod records;
+mod settings;
 
 use std::path::PathBuf;
 
@@ -166,71 +170,6 @@ fn several_traces_may_follow_one_flag_and_memory_may_be_absent() {
 }
 
 #[test]
-fn the_configuration_that_is_named_decides() {
-    let node = node();
-    let file = trace(&node, "office.csv", OFFICE);
-    let changes = |config: &str| {
-        let config = trace(&node, "try.yaml", config);
-        let run = backtest(
-            &node,
-            &[
-                "--config",
-                &config,
-                "--trace",
-                &file,
-                "--output-format",
-                "json",
-            ],
-        );
-        let report = run.json();
-        report["total"]["cpu"]["vm_autoscale"]["changes"]
-            .as_u64()
-            .unwrap()
-    };
-    let usual = changes("profiles:\n  default:\n    mode: observe\n");
-    assert!(usual > 3, "asked is what would have been done");
-    assert!(changes("profiles:\n  default:\n    cooldown: {down: 12h}\n") < usual);
-    assert_eq!(
-        changes("profiles:\n  default:\n    cpu: {method: off}\n"),
-        0
-    );
-}
-
-#[test]
-fn the_clusters_settings_lie_below_the_configuration_that_is_named_and_below_that_of_the_node() {
-    let node = node();
-    let file = trace(&node, "office.csv", OFFICE);
-    let held = |config: &[&str]| {
-        let asked = [config, &["--trace", &file, "--output-format", "json"]].concat();
-        let run = backtest(&node, &asked);
-        let report = run.json();
-        pairs(&report["vms"][0]["cpu"])
-    };
-    node.write_config("check_interval: 1s\n");
-    assert!(held(&[]).len() > 1);
-    std::fs::create_dir_all(node.path("etc/pve/vm-autoscale")).unwrap();
-    let cluster = "profiles: {default: {cpu: {method: off}}}\n";
-    node.write("etc/pve/vm-autoscale/config.yaml", cluster);
-    assert_eq!(held(&[]), [(0.0, 1.0)], "the cluster switches CPU off");
-    let other = trace(&node, "other.yaml", "host: {max_cpu: 70%}\n");
-    assert_eq!(held(&["--config", &other]), [(0.0, 1.0)]);
-    let on = trace(
-        &node,
-        "on.yaml",
-        "profiles: {default: {cpu: {method: vcpus}}}\n",
-    );
-    assert!(
-        held(&["--config", &on]).len() > 1,
-        "this file says otherwise"
-    );
-    node.write("etc/pve/vm-autoscale/config.yaml", "nonsense: 1\n");
-    let run = backtest(&node, &["--trace", &file]);
-    assert_eq!(run.code, Some(0), "{run:?}");
-    let told = "run without the cluster's settings: its settings are faulty";
-    assert!(run.stderr.contains(told), "{run:?}");
-}
-
-#[test]
 fn what_cannot_be_run_is_said_with_its_place() {
     let node = node();
     let bad = trace(
@@ -269,106 +208,6 @@ fn what_cannot_be_run_is_said_with_its_place() {
     let unknown = backtest(&node, &["--vm", "999"]);
     assert_eq!(unknown.code, Some(1));
     assert!(unknown.stderr.contains("there is no VM 999"), "{unknown:?}");
-}
-
-/// Two hours at one core and 2 GiB, of which half an hour in the middle was not recorded.
-fn record(node: &Node) {
-    let minutes = (0..120).filter(|minute| !(40..70).contains(minute));
-    let line = |minute: u64| {
-        let time = 1_800_000_000 + minute * 60;
-        format!(
-            "{{\"time\":{time},\"cpu\":0.25,\"maxcpu\":4,\"mem\":2147483648,\"maxmem\":4294967296}}\n"
-        )
-    };
-    let lines: String = minutes.map(line).collect();
-    node.write("var/lib/rrdcached/db/pve-vm-9.0/101", &lines);
-}
-
-#[test]
-fn what_proxmox_recorded_is_run_and_its_gaps_are_said() {
-    let node = node();
-    node.write_config("profiles:\n  default:\n    cpu: {max: 3}\n");
-    record(&node);
-    let run = backtest(
-        &node,
-        &[
-            "--vm",
-            "101",
-            "--timeframe",
-            "day",
-            "--output-format",
-            "json",
-        ],
-    );
-    assert_eq!(run.code, Some(0), "{run:?}");
-    let report = run.json();
-    let vm = &report["vms"][0];
-    assert_eq!(vm["trace"], "101 web");
-    assert_eq!(vm["max_cores"], 3.0, "as the configuration has it");
-    let close =
-        |value: &Value, to: f64| assert!((value.as_f64().unwrap() - to).abs() < 1e-6, "{value}");
-    close(&vm["summary"]["hours"], 1.5);
-    close(&vm["summary"]["unknown_hours"], 0.5);
-    close(&vm["summary"]["cpu"]["demand_core_hours"], 1.5);
-    close(&vm["summary"]["memory"]["demand_gib_hours"], 3.0);
-    let text = backtest(&node, &["--vm", "101"]).stdout;
-    assert!(text.contains("means over a minute and longer"), "{text}");
-    assert!(
-        text.contains("101 web: 0.5 h are not in the record"),
-        "{text}"
-    );
-}
-
-/// What VM 101 would have had under these limits: one core and 2 GiB are used all the time.
-fn limited(limits: &str) -> Value {
-    let node = node();
-    node.write_config(&format!("profiles: {{default: {{{limits}}}}}\n"));
-    record(&node);
-    let run = backtest(&node, &["--vm", "101", "--output-format", "json"]);
-    assert_eq!(run.code, Some(0), "{run:?}");
-    run.json()["vms"][0].clone()
-}
-
-#[test]
-fn the_limits_of_a_vm_hold_in_the_steps_of_its_lever() {
-    let quota = limited("cpu: {min: 0.5, max: 0.8, method: cpulimit}");
-    assert_eq!(quota["max_cores"], 0.8);
-    assert_eq!(pairs(&quota["cpu"]), [(0.0, 0.8)], "it needs more");
-    let small = limited("memory: {min: 256MiB, max: 512MiB, method: balloon}");
-    assert_eq!(small["max_memory_mib"], 512.0);
-    assert_eq!(pairs(&small["memory"]), [(0.0, 512.0)]);
-    let balloon = limited("memory: {max: 2304MiB, method: balloon}");
-    assert_eq!(balloon["max_memory_mib"], 2304.0);
-    let vcpus = limited("cpu: {min: 2, max: 2.5, method: vcpus}");
-    assert_eq!(vcpus["max_cores"], 2.0, "a half vCPU cannot be given");
-    assert_eq!(pairs(&vcpus["cpu"]), [(0.0, 2.0)]);
-    let much = limited("memory: {min: 3GiB}");
-    let begun = pairs(&much["memory"]);
-    assert_eq!(begun, [(0.0, 3072.0)], "it begins within its limits");
-}
-
-#[test]
-fn a_window_that_raises_the_limits_counts() {
-    let office = "schedule: {all: {from: '00:00', to: '24:00', cpu: {min: 6, max: 8}}}";
-    let raised = limited(&format!("cpu: {{max: 3}}, {office}"));
-    assert_eq!(raised["max_cores"], 8.0);
-    assert_eq!(pairs(&raised["cpu"]), [(0.0, 6.0)]);
-    let closed = office.replace("'00:00'", "'23:00'");
-    let usual = limited(&format!("cpu: {{max: 3}}, {closed}"));
-    let most = pairs(&usual["cpu"]).into_iter().map(|(_, cores)| cores);
-    assert!(most.fold(0.0, f64::max) <= 3.0, "{usual}");
-}
-
-#[test]
-fn a_vm_without_a_record_is_named() {
-    let node = node();
-    let run = backtest(&node, &["--vm", "101", "--timeframe", "week"]);
-    assert_eq!(run.code, Some(1));
-    assert!(
-        run.stderr
-            .contains("VM 101: Proxmox VE recorded nothing of the last week"),
-        "{run:?}"
-    );
 }
 
 #[test]
