@@ -13,17 +13,20 @@ pub struct Point {
     pub time: i64,
     /// Cores used.
     pub cpu: Option<f64>,
+    /// Cores that it could use.
+    pub max_cpu: Option<f64>,
     /// Mebibytes used.
     pub memory: Option<f64>,
 }
+
+/// Of what it could use, used by a VM that may have needed more.
+const FULL: f64 = 0.99;
 
 /// The trace in `points`, up to the given ceilings; `None` if nothing is recorded.
 ///
 /// Points of which CPU or memory is missing are left out, and the time until the next point with them.
 pub fn trace(name: &str, points: &[Point], max_cores: Cores, max_memory: Mib) -> Option<Trace> {
-    let steps = points.windows(2).map(|pair| pair[1].time - pair[0].time);
-    let step = steps.filter(|step| *step > 0).min().unwrap_or(60);
-    let step = Duration::from_secs(u64::try_from(step).ok()?);
+    let step = step(points);
     let known = points
         .iter()
         .filter_map(|point| Some((point.time * 1000, point.cpu?, point.memory?)));
@@ -40,6 +43,22 @@ pub fn trace(name: &str, points: &[Point], max_cores: Cores, max_memory: Mib) ->
     })
 }
 
+/// The hours in which the VM used all of its CPU, or nearly so: what it would have used beyond is not recorded.
+pub fn full_hours(points: &[Point]) -> f64 {
+    let is_full = |point: &&Point| {
+        let full = point.max_cpu.map(|max| max * FULL);
+        point.memory.is_some() && full.zip(point.cpu).is_some_and(|(full, cpu)| cpu >= full)
+    };
+    points.iter().filter(is_full).count() as f64 * step(points).as_secs_f64() / 3600.0
+}
+
+/// From one point to the next; of which some may be missing.
+fn step(points: &[Point]) -> Duration {
+    let steps = points.windows(2).map(|pair| pair[1].time - pair[0].time);
+    let step = steps.filter_map(|step| u64::try_from(step).ok());
+    Duration::from_secs(step.filter(|step| *step > 0).min().unwrap_or(60))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +67,7 @@ mod tests {
         Point {
             time,
             cpu,
+            max_cpu: Some(4.0),
             memory: Some(2048.0),
         }
     }
@@ -69,6 +89,17 @@ mod tests {
         assert_eq!(pieces, [(0, 60_000, 1.0), (180_000, 240_000, 2.0)]);
         assert_eq!(trace.cpu.unknown(), 120_000);
         assert_eq!(trace.memory.unwrap().unknown(), 120_000);
+    }
+
+    #[test]
+    fn time_at_the_most_that_a_vm_could_use_is_counted() {
+        let points = [(0, 3.95), (1800, 3.97), (3600, 4.0)].map(|(at, cpu)| point(at, Some(cpu)));
+        assert_eq!(full_hours(&points), 1.0);
+        let unknown = Point {
+            max_cpu: None,
+            ..point(0, Some(4.0))
+        };
+        assert_eq!(full_hours(&[unknown]), 0.0);
     }
 
     #[test]

@@ -170,3 +170,15 @@ fn records_are_read_four_at_a_time() {
     assert!(run.stdout.contains("All 9 VMs"), "{run:?}");
     assert!(!node.path("meet/five").exists(), "a fifth was started");
 }
+
+#[test]
+fn where_a_vm_used_all_that_it_had_its_need_is_said_to_be_unknown() {
+    let node = node();
+    record_of(&node, 101, |minute| if minute < 30 { 0.995 } else { 0.3 });
+    let text = backtest(&node, &["--vm", "101"]).stdout;
+    let told = "101 web: for 0.5 h it used 99 % or more of its vCPUs: its need was not known then";
+    assert!(text.contains(told), "{text}");
+    record(&node);
+    let calm = backtest(&node, &["--vm", "101"]).stdout;
+    assert!(!calm.contains("99 %"), "{calm}");
+}

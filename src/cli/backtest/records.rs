@@ -55,7 +55,7 @@ pub(super) fn read(args: &Args, layout: &Layout, settings: &Settings) -> Result<
         let (id, name) = (vm.id, vm.name.clone());
         match history(vm, &record, &points, args, settings) {
             Some(history) => {
-                sources.notes.extend(notes(&name, &history));
+                sources.notes.extend(notes(&name, &history, &points));
                 sources.histories.push(history);
             }
             None => empty.push(id.to_string()),
@@ -155,12 +155,18 @@ fn history(
 }
 
 /// What the record of a VM does not tell.
-fn notes(name: &str, history: &History) -> Vec<String> {
+fn notes(name: &str, history: &History, points: &[Point]) -> Vec<String> {
     let mut notes = Vec::new();
     let unknown = history.trace.cpu.unknown() as f64 / 3_600_000.0;
     if unknown > 0.0 {
         notes.push(format!(
             "{name}: {unknown:.1} h are not in the record and are left out."
+        ));
+    }
+    let full = recorded::full_hours(points);
+    if full > 0.0 {
+        notes.push(format!(
+            "{name}: for {full:.1} h it used 99 % or more of its vCPUs: its need was not known then and may have been larger."
         ));
     }
     notes
@@ -181,6 +187,7 @@ fn point(point: &RrdPoint) -> Point {
     Point {
         time: point.time,
         cpu: point.cores(),
+        max_cpu: point.maxcpu,
         memory: point.mebibytes(),
     }
 }
