@@ -173,7 +173,7 @@ _vm__autoscale() {
             return 0
             ;;
         vm__subcmd__autoscale__subcmd__backtest)
-            opts="-h -V --config --trace --vm --timeframe --cpu-method --memory-method --html --root --output-format --help --version"
+            opts="-h -V --config --trace --vm --timeframe --profile --cpu-method --memory-method --html --root --output-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -193,6 +193,10 @@ _vm__autoscale() {
                     ;;
                 --timeframe)
                     COMPREPLY=($(compgen -W "day week month year" -- "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --cpu-method)

@@ -99,13 +99,14 @@ json-pretty\t'Indented JSON'
 yaml\t'YAML'"
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand history" -s V -l version -d 'Print version'
-complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand backtest" -l config -d 'The configuration to try, instead of the node\'s, or of what is built in where the node has none' -r -F
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand backtest" -l config -d 'The configuration to try, instead of the node\'s, or of what is built in where the node has none. Either goes over the cluster\'s' -r -F
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand backtest" -l trace -d 'Histories from files, one VM each' -r -F
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand backtest" -l vm -d 'What Proxmox VE recorded of these VMs' -r
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand backtest" -l timeframe -d 'How far back the record goes' -r -f -a "day\t'The last day'
 week\t'The last week'
 month\t'The last month'
 year\t'The last year'"
+complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand backtest" -l profile -d 'Size the histories from files by this profile, instead of `default` or that of the VM whose number the name begins with' -r
 complete -c vm-autoscale -n "__fish_vm_autoscale_using_subcommand backtest" -l cpu-method -d 'Move CPU by this lever, instead of what the configuration says' -r -f -a "auto\t'vCPUs where they can move, else the quota'
 vcpus\t'vCPUs only'
 cpulimit\t'The quota only'

@@ -66,3 +66,62 @@ fn the_clusters_settings_lie_below_the_configuration_that_is_named_and_below_tha
     let told = "run without the cluster's settings: its settings are faulty";
     assert!(run.stderr.contains(told), "{run:?}");
 }
+
+/// Two profiles, and a VM with a section of its own.
+const OWN: &str = "profiles:\n  default: {cpu: {min: 2}}\n  large: {cpu: {min: 4}}\n\
+    vms:\n  101: {memory: {min: 5GiB}}\n  102: {profile: large}\n";
+
+#[test]
+fn a_trace_that_is_called_by_a_vms_number_is_sized_by_that_vms_section() {
+    let node = node();
+    node.write_config(OWN);
+    let run = |name: &str, more: &[&str]| {
+        let file = trace(&node, name, OFFICE);
+        let asked = [&["--trace", &file, "--output-format", "json"], more].concat();
+        let report = backtest(&node, &asked).json();
+        let least = |list: &str| {
+            let course = pairs(&report["vms"][0][list]);
+            course
+                .iter()
+                .map(|(_, amount)| *amount)
+                .fold(f64::INFINITY, f64::min)
+        };
+        (least("cpu"), least("memory"), report["notes"].clone())
+    };
+    let note = |trace: &str, vm: &str, profile: &str| {
+        let told = format!(
+            "{trace}: sized by the settings of VM {vm} over the profile {profile}, up to the ceilings of the trace."
+        );
+        serde_json::json!([told])
+    };
+    let (cpu, memory, notes) = run("101-web.csv", &[]);
+    assert_eq!((cpu, memory), (2.0, 5120.0));
+    assert_eq!(notes, note("101-web", "101", "default"));
+    let (cpu, memory, notes) = run("102.csv", &[]);
+    assert!(cpu == 4.0 && memory < 5120.0, "{cpu} {memory}");
+    assert_eq!(notes, note("102", "102", "large"));
+    let (cpu, _, notes) = run("101.csv", &["--profile", "large"]);
+    assert_eq!((cpu, notes), (4.0, note("101", "101", "large")));
+    for nobody in ["1010.csv", "103-db.csv", "web-101.csv", "office.csv"] {
+        let (cpu, memory, notes) = run(nobody, &[]);
+        assert!(cpu == 2.0 && memory < 5120.0, "{nobody}: {cpu} {memory}");
+        assert_eq!(notes, serde_json::json!([]), "{nobody}");
+    }
+    assert_eq!(run("office.csv", &["--profile", "large"]).0, 4.0);
+}
+
+#[test]
+fn a_profile_that_does_not_exist_is_named_with_those_that_do() {
+    let node = node();
+    node.write_config(OWN);
+    for name in ["office.csv", "101.csv"] {
+        let file = trace(&node, name, OFFICE);
+        let run = backtest(&node, &["--trace", &file, "--profile", "huge"]);
+        assert_eq!(run.code, Some(1), "{run:?}");
+        let told =
+            "vm-autoscale: there is no profile \"huge\"; the configuration has: default, large\n";
+        assert_eq!(run.stderr, told);
+    }
+    let recorded = backtest(&node, &["--vm", "101", "--profile", "large"]);
+    assert_eq!(recorded.code, Some(2), "{recorded:?}");
+}

@@ -26,7 +26,8 @@ use crate::pve::{Layout, Timeframe};
 ///
 /// A trace is a CSV file. Its first line has the step and the VM's ceilings, which replace the maximum of the
 /// configuration: "# step_s=60 max_cores=16 max_memory_mib=32768". Then "time_s,cpu_cores,memory_mib" or without memory,
-/// and a line for each time at which the demand changes.
+/// and a line for each time at which the demand changes. One whose name is the number of a VM, or begins with it, such as
+/// 101-web.csv, is sized by the section of that VM, where the configuration has one.
 ///
 /// JSON: vms[] with trace, cpu [[seconds, cores], …] and memory [[seconds, MiB], …] (empty where the history has none),
 /// from the first second on, and summary; total is the sum of the summaries.
@@ -46,6 +47,10 @@ pub(super) struct Args {
     /// How far back the record goes
     #[arg(long, value_enum, default_value = "day", conflicts_with = "trace")]
     timeframe: Timeframe,
+    /// Size the histories from files by this profile, instead of `default` or that of the VM whose number the name begins
+    /// with
+    #[arg(long, value_name = "NAME", conflicts_with = "vm")]
+    profile: Option<String>,
     /// Move CPU by this lever, instead of what the configuration says
     #[arg(long, value_enum, value_name = "METHOD")]
     cpu_method: Option<CpuMethod>,
