@@ -148,7 +148,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let layout = Layout::new(cli.root);
+    // Commands run in the directory /, so a path from here would lead elsewhere.
+    let layout = match std::path::absolute(&cli.root) {
+        Ok(root) => Layout::new(root),
+        Err(e) => return fail(format_args!("--root {:?}: {e}", cli.root)).into(),
+    };
     let exit = match cli.command {
         Command::Run(args) => run::run(args, layout),
         Command::Status(args) => status::run(&args, &layout, cli.output_format),

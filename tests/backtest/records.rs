@@ -102,6 +102,19 @@ fn a_window_that_raises_the_limits_counts() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a test may wait for its process")]
+fn a_root_may_be_given_from_where_one_stands() {
+    let node = node();
+    record(&node);
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_vm-autoscale"))
+        .current_dir(node.path("var"))
+        .args(["--root", "..", "backtest", "--vm", "101"])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{run:?}");
+}
+
+#[test]
 fn a_vm_without_a_record_is_named() {
     let node = node();
     let run = backtest(&node, &["--vm", "101", "--timeframe", "week"]);
