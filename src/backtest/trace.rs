@@ -9,9 +9,13 @@
 //!
 //! Demand is constant until the next line; the last line lasts one step. Knows nothing of policies.
 
+mod preamble;
+
 use std::time::Duration;
 
 use crate::domain::{Cores, Mib, Moment};
+
+use preamble::Preamble;
 
 /// The demand of one VM over time.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,6 +187,8 @@ impl Trace {
     /// # Errors
     /// If the text is no trace: which line, what was expected, what is there.
     pub fn parse(name: &str, text: &str) -> Result<Self, TraceError> {
+        // Some editors begin a file with a mark of its encoding.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines().zip(1..).map(|(line, n)| (n, line.trim()));
         let (_, first) = lines
             .next()
@@ -224,46 +230,6 @@ impl Trace {
             max_memory: preamble.max_memory.filter(|_| columns == 3),
             cpu,
             memory: Demand::new(&memory, preamble.step),
-        })
-    }
-}
-
-/// What the first line says.
-struct Preamble {
-    step: Duration,
-    max_cores: Cores,
-    max_memory: Option<Mib>,
-}
-
-impl Preamble {
-    fn parse(line: &str) -> Result<Self, TraceError> {
-        let bad = |why: String| TraceError::Preamble(why);
-        let words = line
-            .strip_prefix('#')
-            .ok_or_else(|| bad(format!("got {line:?}")))?;
-        let value = |key: &str| -> Result<Option<f64>, TraceError> {
-            let Some(text) = words
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-            else {
-                return Ok(None);
-            };
-            match text.parse::<f64>() {
-                Ok(number) if number.is_finite() && number > 0.0 && number < LATEST_S => {
-                    Ok(Some(number))
-                }
-                _ => Err(bad(format!("{key} must be above 0, got {text:?}"))),
-            }
-        };
-        let step = value("step_s")?.ok_or_else(|| bad("step_s is missing".to_owned()))?;
-        let cores = value("max_cores")?.ok_or_else(|| bad("max_cores is missing".to_owned()))?;
-        if step < 0.001 {
-            return Err(bad(format!("step_s must be 0.001 or more, got {step}")));
-        }
-        Ok(Self {
-            step: Duration::from_millis((step * 1000.0).round() as u64),
-            max_cores: Cores::from_f64(cores),
-            max_memory: value("max_memory_mib")?.map(Mib::from_f64),
         })
     }
 }
@@ -335,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_of_the_encoding_at_the_begin_is_passed_over() {
+        let marked = format!("\u{feff}{GOOD}");
+        assert_eq!(Trace::parse("web", &marked), Trace::parse("web", GOOD));
+    }
+
+    #[test]
+    fn the_largest_vm_there_can_be_is_taken() {
+        let text = "# step_s=60 max_cores=4096 max_memory_mib=4194304\ntime_s,cpu_cores,memory_mib\n0,1,1\n";
+        let trace = Trace::parse("web", text).unwrap();
+        assert_eq!(trace.max_memory, Some(Mib::gib(4096)));
+    }
+
+    #[test]
     fn a_gap_is_filled_with_the_demand_before_it_and_time_starts_at_zero() {
         let text = "# step_s=60 max_cores=2\ntime_s,cpu_cores\n120,1\n600,2\n";
         let trace = Trace::parse("web", text).unwrap();
@@ -349,6 +328,10 @@ mod tests {
             fault("time_s,cpu_cores\n0,1\n"),
             fault("# max_cores=2\ntime_s,cpu_cores\n0,1\n"),
             fault("# step_s=0 max_cores=2\ntime_s,cpu_cores\n0,1\n"),
+            fault("# step_s=60 max_cores=5000\ntime_s,cpu_cores\n0,1\n"),
+            fault("# step_s=60 max_cores=2 max_memory_mib=34359738368\ntime_s,cpu_cores\n0,1\n"),
+            fault("# step_s=1e12 max_cores=2\ntime_s,cpu_cores\n0,1\n"),
+            fault("# step_s=60 max_cores=two\ntime_s,cpu_cores\n0,1\n"),
             fault("# step_s=60 max_cores=2\n0,1\n"),
             fault("# step_s=60 max_cores=2\ntime_s,cpu_cores,memory_mib\n0,1,5\n"),
             fault("# step_s=60 max_cores=2\ntime_s,cpu_cores\n0,1\n60\n"),
@@ -362,7 +345,11 @@ mod tests {
         line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", the file is empty
         line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", got "time_s,cpu_cores"
         line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", step_s is missing
-        line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", step_s must be above 0, got "0"
+        line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", step_s must be a number above 0, got "0"
+        line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", max_cores must be 4096 or less, as no VM has more, got "5000"
+        line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", max_memory_mib must be 4194304 or less, as no VM has more, got "34359738368"; is it in MiB?
+        line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", step_s must be 316224000000 or less, got "1e12"
+        line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", max_cores must be a number above 0, got "two"
         line 2: expected "time_s,cpu_cores" or "time_s,cpu_cores,memory_mib", got "0,1"
         line 1: expected "# step_s=60 max_cores=16 [max_memory_mib=32768]", max_memory_mib is missing, though the trace has memory
         line 4: expected 2 fields, got 1

@@ -25,9 +25,9 @@ const STABILIZATION: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_
 /// Half an hour is the longest that Kubernetes allows.
 const RATE_PERIOD: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(1800);
 /// A tenth of a core is the quota's grain. The upper end only catches typing errors: QEMU's q35 ends at 4096.
-const CORES: RangeInclusive<Cores> = Cores::milli(100)..=Cores::whole(4096);
+pub(crate) const CORES: RangeInclusive<Cores> = Cores::milli(100)..=Cores::whole(4096);
 /// The least and the most that PVE gives a VM (`Mem.pm: $memory_fmt`, `get_max_mem`).
-const MEMORY: RangeInclusive<Mib> = Mib(16)..=Mib::gib(4096);
+pub(crate) const MEMORY: RangeInclusive<Mib> = Mib(16)..=Mib::gib(4096);
 const RESERVE: RangeInclusive<Mib> = Mib::ZERO..=Mib::gib(4096);
 const SHARE: RangeInclusive<Percent> = Percent::whole(0)..=Percent::whole(100);
 const PRIORITY: RangeInclusive<u32> = 0..=1000;

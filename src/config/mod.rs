@@ -25,6 +25,7 @@ mod windows;
 
 pub use fault::{Fault, Invalid, LoadError, Place, SHOWN, Scope, Source};
 pub use file::known_keys;
+pub(crate) use file::{CORES, MEMORY};
 pub use form::{Form, Known, ValueForm};
 pub use load::{Loaded, contents, load, read, read_over};
 pub use provenance::{Effective, EffectiveVm, NoProfile, Origin, Provenance, Scheduled};
