@@ -111,7 +111,6 @@ enum Command {
     Apply(apply::Args),
     /// Show what happened: changes with their outcomes, problems and their ends
     History(history::Args),
-    /// Show what the agent would have done with a history, before it touches anything
     Backtest(backtest::Args),
     /// Tell what works live for each VM, and what one power cycle would unlock
     Doctor(doctor::Args),
@@ -123,9 +122,7 @@ enum Command {
     Pause(pause::Args),
     /// Take back the order to change nothing
     Resume(pause::ResumeArgs),
-    /// Check the configuration file and show what is in force
     CheckConfig(check_config::CheckConfig),
-    /// Make a configuration from that of proxmox-vm-autoscale
     ImportConfig(import_config::Args),
     /// Send a test message through each notification channel
     NotifyTest(notify_test::Args),

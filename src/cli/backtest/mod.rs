@@ -19,6 +19,8 @@ use crate::config::{self, CpuMethod, LoadError, MemoryMethod, Settings};
 use crate::domain::VmId;
 use crate::pve::{Layout, Timeframe};
 
+/// Show what the agent would have done with a history, before it touches anything
+///
 /// Nothing is changed, and the daemon need not run. The same code that decides in the daemon is shown the history as it
 /// would have seen it: CPU as means over a second or over the step of the history, memory at each decision, both cut off
 /// by what the VM had, and never the future. A change takes effect one `check_interval` after it was decided. The mode is
