@@ -15,7 +15,7 @@ use super::*;
 use crate::act::{Done, Outcome};
 use crate::config::{CpuMethod, Mode, Settings};
 use crate::domain::{Amount, Capability, Cores, Lever, Mib, Ratio, Reading, Resource, Source};
-use crate::observe::fixture::{NOW, cpu_usage, later, memory_need, node, vm};
+use crate::observe::fixture::{NOW, can, cpu_usage, later, memory_need, node, vm};
 use crate::observe::{InHand, Pause, Power, Snapshot, Unselected, VmView};
 
 const TICK: Duration = Duration::from_secs(5);

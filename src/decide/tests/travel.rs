@@ -98,6 +98,42 @@ fn what_another_version_has_learned_is_learned_anew_and_the_rest_is_kept() {
     assert_eq!(VmMemory::unpacked(serde_json::json!("nonsense")), None);
 }
 
+#[test]
+fn what_was_learned_of_a_large_vm_whose_need_falls_all_day_goes_with_it() {
+    let mut large = vm(101);
+    let (cores, gib) = (256, 1024);
+    large.can = can(cores, gib * 1024);
+    (large.cpu.ceiling, large.memory.configured) = (cores, Mib::gib(gib));
+    large.memory.ceiling = Reading::known(Mib::gib(gib), NOW, Source::Qemu);
+    large.memory.balloon.actual = Reading::known(Mib::gib(gib), NOW, Source::Qemu);
+    large.cpu.vcpus = Reading::known(cores, NOW, Source::Qemu);
+    let mut story = Story::of([large]);
+    let own = story.settings.profiles.get_mut("default").unwrap();
+    (own.cpu.max, own.memory.max) = (Cores::whole(cores), Mib::gib(gib));
+    for minute in 0..1500_u32 {
+        let left = f64::from(1500 - minute) / 1500.0;
+        story.vm(101).cpu.usage = cpu_usage(f64::from(cores) * left);
+        story.vm(101).memory.need = memory_need((900.0 * 1024.0 * left) as u64);
+        story.snapshot = later(story.snapshot.clone(), TICK * 11);
+        story.step();
+    }
+    let packed = story
+        .memory
+        .of_vm(101.try_into().unwrap())
+        .unwrap()
+        .packed();
+    let packed = packed.unwrap();
+    let bytes = packed.to_string().len();
+    assert!(
+        packed["memory"]["policy"].is_object(),
+        "left behind in {bytes} bytes"
+    );
+    assert!(
+        packed["cpu"]["policy"].is_object(),
+        "left behind in {bytes} bytes"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 

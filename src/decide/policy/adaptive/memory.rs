@@ -65,6 +65,7 @@ impl Memory {
         let value = within(seen.usage.last().map_or(0.0, |sample| sample.value), most);
         let since = self.since_last_look(now);
         let margin = memory_margin(Mib::from_f64(value)).as_f64();
+        self.rest.sized(most);
         let back = self
             .rest
             .take_in(now, since, value, value + margin, seen.allocation);

@@ -6,6 +6,7 @@
 //! given shortly before, see [`profile`].
 
 mod cpu;
+mod extremes;
 mod lasting;
 mod ledger;
 mod memory;

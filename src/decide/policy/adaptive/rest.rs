@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Moment;
 
+use super::extremes::{self, Extremes};
+
 /// The shortest rest.
 const SHORTEST: Duration = Duration::from_secs(3600);
 /// The longest: a daily peak is kept from day to day, unless it is far more than all else.
@@ -23,16 +25,22 @@ const AT_ONCE: Duration = Duration::from_secs(600);
 const GROWTH: f64 = 3.0;
 /// The time constant with which it shrinks.
 const FORGETS: Duration = Duration::from_secs(7 * 86_400);
-/// Needs are told apart in steps of this, so that few are kept.
+/// Needs are told apart in steps of this, so that few are kept; of a large VM in so many steps of its maximum.
 const STEP_MIB: f64 = 64.0;
+const STEPS: f64 = 256.0;
 
 /// What was needed when, and how long it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rest {
+    /// In which steps needs are told apart, in MiB.
+    #[serde(default = "least_step")]
+    step: f64,
     /// Needs that no later one has reached, so that they fall.
-    peaks: VecDeque<(Moment, f64)>,
+    #[serde(with = "extremes")]
+    peaks: Extremes,
     /// Needs that no later one was below, so that they rise.
-    lows: VecDeque<(Moment, f64)>,
+    #[serde(with = "extremes")]
+    lows: Extremes,
     /// How long they count, in seconds.
     seconds: f64,
     /// The largest size that was held before the last shrinks, and when the last one was.
@@ -47,6 +55,7 @@ pub(super) struct Rest {
 impl Default for Rest {
     fn default() -> Self {
         Self {
+            step: STEP_MIB,
             peaks: VecDeque::new(),
             lows: VecDeque::new(),
             seconds: SHORTEST.as_secs_f64(),
@@ -58,6 +67,12 @@ impl Default for Rest {
 }
 
 impl Rest {
+    /// Needs are told apart as fits a VM that may have so much.
+    pub(super) fn sized(&mut self, max: f64) {
+        let steps = (max / STEPS / STEP_MIB).ceil();
+        self.step = STEP_MIB * if steps >= 1.0 { steps } else { 1.0 };
+    }
+
     /// Takes in that `need` is there under `held`, `since` the last look, and that `with_margin` is wanted for it. Returns
     /// what was held before the last shrinks, where that is to be given back at once.
     pub(super) fn take_in(
@@ -92,8 +107,8 @@ impl Rest {
             self.seconds = (self.seconds * GROWTH).min(LONGEST.as_secs_f64());
             self.taken = None;
         }
-        let up = (need / STEP_MIB).ceil() * STEP_MIB;
-        let down = step_below(need);
+        let up = (need / self.step).ceil() * self.step;
+        let down = self.step_below(need);
         note(&mut self.peaks, now, up, |older| older <= up);
         note(&mut self.lows, now, down, |older| older >= down);
         let at_once = wanted_back.filter(|(at, _)| now.since(*at) <= AT_ONCE);
@@ -123,14 +138,18 @@ impl Rest {
     /// How much the need has risen within so many seconds.
     pub(super) fn rise(&self, now: Moment, need: f64, seconds: f64) -> f64 {
         let low = oldest_within(&self.lows, now, seconds);
-        low.map_or(0.0, |(_, low)| (step_below(need) - low).max(0.0))
+        low.map_or(0.0, |(_, low)| (self.step_below(need) - low).max(0.0))
+    }
+
+    fn step_below(&self, need: f64) -> f64 {
+        (need / self.step).floor() * self.step
     }
 
     /// For how many seconds of the same need the peaks and lows of both spans stay what they are, at least.
     pub(super) fn stays(&self, now: Moment) -> f64 {
         // The rest shortens meanwhile.
         let shortening = (self.seconds - SHORTEST.as_secs_f64()) / FORGETS.as_secs_f64();
-        let ends = |list: &VecDeque<(Moment, f64)>, seconds: f64| {
+        let ends = |list: &Extremes, seconds: f64| {
             // The youngest is renewed as long as the need is the same.
             let (at, _) =
                 oldest_within(list, now, seconds).filter(|oldest| Some(oldest) != list.back())?;
@@ -145,17 +164,12 @@ impl Rest {
     }
 }
 
-fn step_below(need: f64) -> f64 {
-    (need / STEP_MIB).floor() * STEP_MIB
+fn least_step() -> f64 {
+    STEP_MIB
 }
 
 /// Adds a need to a list in which only those stand that no later one `replaces`.
-fn note(
-    list: &mut VecDeque<(Moment, f64)>,
-    now: Moment,
-    need: f64,
-    replaces: impl Fn(f64) -> bool,
-) {
+fn note(list: &mut Extremes, now: Moment, need: f64, replaces: impl Fn(f64) -> bool) {
     // Needs from the future were written by a clock that has been set back.
     while list
         .back()
@@ -170,11 +184,7 @@ fn note(
 }
 
 /// The oldest entry that is at most so many seconds old: in these lists, the extreme one.
-fn oldest_within(
-    list: &VecDeque<(Moment, f64)>,
-    now: Moment,
-    seconds: f64,
-) -> Option<(Moment, f64)> {
+fn oldest_within(list: &Extremes, now: Moment, seconds: f64) -> Option<(Moment, f64)> {
     let counts = Duration::from_secs_f64(seconds);
     list.iter()
         .find(|(at, _)| now.since(*at) <= counts)
