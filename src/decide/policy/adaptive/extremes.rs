@@ -10,31 +10,33 @@ use crate::domain::Moment;
 /// Needs in MiB, and when they were, oldest first.
 pub(super) type Extremes = VecDeque<(Moment, f64)>;
 
-/// Pairs of milliseconds, the first since 1970 and each other since the one before, and of the need.
+/// In this unit, in MiB, needs are whole numbers.
+pub(super) const UNIT_MIB: f64 = 64.0;
+
+/// Seconds and needs in turn, each as the difference from the one before; the first seconds are since 1970.
 pub(super) fn serialize<S: Serializer>(list: &Extremes, to: S) -> Result<S::Ok, S::Error> {
-    let mut before = 0;
-    let pairs: Vec<(i64, f64)> = list
-        .iter()
-        .map(|(at, need)| {
-            let since = at.as_millis() - before;
-            before = at.as_millis();
-            (since, *need)
-        })
-        .collect();
-    pairs.serialize(to)
+    let (mut at, mut need) = (0, 0);
+    let mut differences = Vec::with_capacity(2 * list.len());
+    for (moment, mib) in list {
+        // What is larger than any number of units is the largest one.
+        let (second, units) = (moment.as_millis() / 1000, (mib / UNIT_MIB).round() as i64);
+        differences.extend([second - at, units.saturating_sub(need)]);
+        (at, need) = (second, units);
+    }
+    differences.serialize(to)
 }
 
-/// Reads what [`serialize`] has written. What is not understood was not seen: an extreme more or less is no reason to lose
-/// all else.
+/// Reads what [`serialize`] has written. From what is not understood on, nothing was seen: an extreme more or less is no
+/// reason to lose all else.
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Extremes, D::Error> {
-    let mut at = 0_i64;
     let list = Vec::<Value>::deserialize(from)?;
-    let pairs = list
-        .into_iter()
-        .map_while(|pair| serde_json::from_value::<(i64, f64)>(pair).ok());
-    let extremes = pairs.map(|(since, need)| {
-        at = at.saturating_add(since);
-        (Moment::from_millis(at), need)
+    let differences: Vec<i64> = list.iter().map_while(Value::as_i64).collect();
+    let (mut at, mut need) = (0_i64, 0_i64);
+    let extremes = differences.chunks_exact(2).map(|pair| {
+        at = at.saturating_add(pair[0]);
+        need = need.saturating_add(pair[1]);
+        let moment = Moment::from_millis(at.saturating_mul(1000));
+        (moment, need as f64 * UNIT_MIB)
     });
     Ok(extremes.collect())
 }
@@ -50,12 +52,12 @@ mod tests {
     fn what_is_stored_is_read_again_and_is_small() {
         let at = |minute: i64| Moment::from_millis(1_800_000_000_000 + minute * 60_000);
         let stored = Stored(
-            (0..256)
+            (0..1024)
                 .map(|n| (at(n), 65_536.0 - 64.0 * n as f64))
                 .collect(),
         );
         let text = serde_json::to_string(&stored).unwrap();
-        assert!(text.len() < 256 * 20, "{} bytes", text.len());
+        assert!(text.len() < 1024 * 7, "{} bytes", text.len());
         assert_eq!(serde_json::from_str::<Stored>(&text).unwrap(), stored);
     }
 
@@ -63,7 +65,9 @@ mod tests {
     fn what_is_not_understood_was_not_seen() {
         for (text, count) in [
             (r#"[["2026-11-01T00:00:00Z", 64.0]]"#, 0),
-            ("[[1800000000000, 64.0], [60000]]", 1),
+            ("[1800000000, 16, 60]", 1),
+            ("[1800000000, 16, 60, -1, null]", 2),
+            ("[9223372036854775807, 1, 9223372036854775807, 1]", 2),
             ("[]", 0),
         ] {
             let stored: Stored = serde_json::from_str(text).unwrap();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Moment;
 
-use super::extremes::{self, Extremes};
+use super::extremes::{self, Extremes, UNIT_MIB};
 
 /// The shortest rest.
 const SHORTEST: Duration = Duration::from_secs(3600);
@@ -25,9 +25,8 @@ const AT_ONCE: Duration = Duration::from_secs(600);
 const GROWTH: f64 = 3.0;
 /// The time constant with which it shrinks.
 const FORGETS: Duration = Duration::from_secs(7 * 86_400);
-/// Needs are told apart in steps of this, so that few are kept; of a large VM in so many steps of its maximum.
-const STEP_MIB: f64 = 64.0;
-const STEPS: f64 = 256.0;
+/// Needs are told apart in so many steps of what the VM may have, so that few are kept.
+const STEPS: f64 = 1024.0;
 
 /// What was needed when, and how long it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +54,7 @@ pub(super) struct Rest {
 impl Default for Rest {
     fn default() -> Self {
         Self {
-            step: STEP_MIB,
+            step: UNIT_MIB,
             peaks: VecDeque::new(),
             lows: VecDeque::new(),
             seconds: SHORTEST.as_secs_f64(),
@@ -69,8 +68,8 @@ impl Default for Rest {
 impl Rest {
     /// Needs are told apart as fits a VM that may have so much.
     pub(super) fn sized(&mut self, max: f64) {
-        let steps = (max / STEPS / STEP_MIB).ceil();
-        self.step = STEP_MIB * if steps >= 1.0 { steps } else { 1.0 };
+        let steps = (max / STEPS / UNIT_MIB).ceil();
+        self.step = UNIT_MIB * if steps >= 1.0 { steps } else { 1.0 };
     }
 
     /// Takes in that `need` is there under `held`, `since` the last look, and that `with_margin` is wanted for it. Returns
@@ -165,7 +164,7 @@ impl Rest {
 }
 
 fn least_step() -> f64 {
-    STEP_MIB
+    UNIT_MIB
 }
 
 /// Adds a need to a list in which only those stand that no later one `replaces`.
