@@ -16,8 +16,8 @@ use super::extremes::{self, Extremes, UNIT_MIB};
 const SHORTEST: Duration = Duration::from_secs(3600);
 /// The longest: a daily peak is kept from day to day, unless it is far more than all else.
 const LONGEST: Duration = Duration::from_secs(26 * 3600);
-/// What is wanted back within this time should have stayed; where less than the peak of the rest was left, within the
-/// rest.
+/// What is wanted back within this time should have stayed. What was far more than all else and comes back later, also
+/// each hour, costs less to give again than to keep.
 const TOO_SOON: Duration = Duration::from_secs(1800);
 /// Whoever wants something back within this time is given back all that was taken, since more is likely to follow.
 const AT_ONCE: Duration = Duration::from_secs(600);
@@ -44,9 +44,6 @@ pub(super) struct Rest {
     seconds: f64,
     /// The largest size that was held before the last shrinks, and when the last one was.
     taken: Option<(Moment, f64)>,
-    /// The last one left less than the peak of the rest.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    cut: bool,
     /// The size that was held at the last look.
     held: f64,
 }
@@ -59,7 +56,6 @@ impl Default for Rest {
             lows: VecDeque::new(),
             seconds: SHORTEST.as_secs_f64(),
             taken: None,
-            cut: false,
             held: 0.0,
         }
     }
@@ -90,17 +86,11 @@ impl Rest {
                 .taken
                 .map_or(self.held, |(_, held)| held.max(self.held));
             self.taken = Some((now, before));
-            self.cut = held < self.peak(now, self.seconds);
         }
         self.held = held;
-        let too_soon = if self.cut {
-            self.seconds
-        } else {
-            TOO_SOON.as_secs_f64()
-        };
         self.taken = self
             .taken
-            .filter(|(at, _)| *at <= now && now.since(*at).as_secs_f64() <= too_soon);
+            .filter(|(at, _)| *at <= now && now.since(*at) <= TOO_SOON);
         let wanted_back = self.taken.filter(|_| with_margin > held);
         if wanted_back.is_some_and(|(_, before)| with_margin <= before) {
             self.seconds = (self.seconds * GROWTH).min(LONGEST.as_secs_f64());
@@ -240,19 +230,6 @@ mod tests {
         live(&mut rest, 64, 1, 8.0 * GIB, 3.0 * GIB);
         assert_eq!(live(&mut rest, 65, 175, 2.0 * GIB, 9.0 * GIB), 8.0 * GIB);
         assert_eq!(live(&mut rest, 240, 10, 2.0 * GIB, 9.0 * GIB), 2.0 * GIB);
-    }
-
-    #[test]
-    fn a_lone_peak_that_comes_back_within_the_rest_should_have_stayed() {
-        for (left, counts) in [(3.0, 8.0), (8.4, 2.0)] {
-            let mut rest = Rest::default();
-            live(&mut rest, 0, 1, 8.0 * GIB, 16.0 * GIB);
-            live(&mut rest, 1, 25, 2.0 * GIB, 16.0 * GIB);
-            live(&mut rest, 26, 33, 2.0 * GIB, left * GIB);
-            live(&mut rest, 59, 1, 8.0 * GIB, left * GIB);
-            let peak = live(&mut rest, 60, 100, 2.0 * GIB, 16.0 * GIB);
-            assert_eq!(peak, counts * GIB, "{left} GiB were left");
-        }
     }
 
     #[test]
