@@ -19,7 +19,7 @@ pub use prices::Prices;
 use super::{KnownPeak, Reason};
 
 /// Usage over a span of time, in cores or mebibytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// The end of the span.
     pub at: Moment,

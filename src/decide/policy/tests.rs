@@ -8,6 +8,8 @@ use crate::domain::Percent;
 const RULE: ResourceSettings = ResourceSettings::new(Percent::whole(80), Percent::whole(20));
 const KINDS: [PolicyKind; 2] = [PolicyKind::Adaptive, PolicyKind::Threshold];
 const TICK: Duration = Duration::from_secs(5);
+/// How often an agent may look.
+const LOOKS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), TICK];
 
 /// The second of the week of a node that goes by UTC.
 fn second_of_week(now: Moment) -> u32 {
@@ -19,6 +21,7 @@ struct Vm {
     policy: State,
     resource: Resource,
     now: Moment,
+    look: Duration,
     allocation: f64,
     limits: (f64, f64, f64),
 }
@@ -33,17 +36,18 @@ impl Vm {
             policy: State::new(kind),
             resource,
             now: Moment::from_millis(1_800_000_000_000),
+            look: TICK,
             allocation: limits.1,
             limits,
         }
     }
 
     fn tell(&mut self, used: f64, short: bool) -> Want {
-        self.now = self.now + TICK;
+        self.now = self.now + self.look;
         let sample = Sample {
             at: self.now,
             span: if self.resource == Resource::Cpu {
-                TICK
+                self.look
             } else {
                 Duration::ZERO
             },
@@ -102,9 +106,13 @@ proptest! {
     }
 
     #[test]
-    fn what_was_learned_survives_being_stored(resource in resources(), shares in shares()) {
+    fn what_was_learned_survives_being_stored(
+        resource in resources(),
+        shares in shares(),
+        look in prop::sample::select(&LOOKS),
+    ) {
         for kind in KINDS {
-            let mut vm = Vm::new(kind, resource);
+            let mut vm = Vm { look, ..Vm::new(kind, resource) };
             shares.iter().for_each(|share| { vm.live(share * vm.limits.1); });
             let stored = serde_json::to_string(&vm.policy).unwrap();
             prop_assert!(stored.len() < 64 * 1024, "{} bytes", stored.len());

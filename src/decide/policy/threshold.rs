@@ -38,7 +38,7 @@ const MIXED: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Threshold {
     /// The CPU that was used lately under the present allocation, and that allocation.
-    #[serde(skip)]
+    #[serde(default)]
     lately: (Vec<Sample>, f64),
     /// The parts of the window, oldest first.
     parts: VecDeque<Part>,
@@ -134,10 +134,13 @@ impl Threshold {
         }
         let seconds: f64 = samples.iter().map(|sample| sample.span.as_secs_f64()).sum();
         // Seconds are never quite seconds.
-        if seconds >= 0.9 * LOOK.as_secs_f64() {
-            return Some(mean(samples));
-        }
-        seen.short.then(|| mean(seen.usage))
+        let used = if seconds >= 0.9 * LOOK.as_secs_f64() {
+            Some(mean(samples))
+        } else {
+            seen.short.then(|| mean(seen.usage))
+        };
+        samples.retain(|sample| seen.now.since(sample.at) < LOOK);
+        used
     }
 
     /// Takes in the size that is right now. Returns the least one of the window for growing, and the largest one of the
