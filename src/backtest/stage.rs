@@ -280,6 +280,7 @@ fn memory(resource: Resource, lever: Option<Lever>, grid: Grid, start: f64) -> M
             actual,
         },
         resident: known(Mib::ZERO, now),
+        pinned: false,
         need: Reading::unknown("not looked at"),
     }
 }

@@ -88,6 +88,7 @@ fn short(reason: &Reason, now: Moment) -> (Tone, String) {
             return (Tone::Waits, format!("capped {}", left(*until, now)));
         }
         Reason::HostFull { .. } => (Tone::Stuck, "node is full"),
+        Reason::WaitsForRoom { .. } => (Tone::Waits, "node was full"),
         Reason::FitsNowhereElse { .. } => (Tone::Waits, "fits only here"),
         Reason::Unmeasured { .. } => (Tone::Stuck, "not measured"),
         Reason::NoLever { .. } => (Tone::Stuck, "no lever"),
@@ -180,6 +181,9 @@ pub(super) fn acts_when(vm: VmId, state: &ResourceState, now: Moment) -> String 
             return format!(
                 "another VM gives {resource} back, or the limits under `host` allow more"
             );
+        }
+        Reason::WaitsForRoom { wanted, .. } => {
+            return format!("{wanted} are free on the node, or it has not been full for 5 minutes");
         }
         Reason::FitsNowhereElse { .. } => {
             return format!(

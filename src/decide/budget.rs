@@ -7,9 +7,12 @@ use crate::observe::{HostView, Power, Snapshot, Unselected, VmView};
 use super::Reason;
 use super::memory::stands;
 
-/// Who was refused is granted again only when so much of the node is free beyond what it asks for at least: else each
-/// little that comes free is handed out, taken back and handed out again.
+/// Who was refused a moment ago is granted when so much of the node is free beyond its smallest step: else each little
+/// that comes free is handed out, taken back and handed out again.
 const REOPENS: f64 = 0.02;
+/// On a large node, this much is clearly room.
+const REOPENS_CORES: f64 = 1.0;
+const REOPENS_MIB: f64 = 1024.0;
 
 /// The room that is left on the node in this tick.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +26,26 @@ pub(super) struct Budget {
 struct Room {
     /// Below zero where more is used than may be.
     left: f64,
-    /// What the node has of it.
-    whole: f64,
     /// What the shrinks in hand will give back.
     coming: f64,
-    /// Whether it grows when an idle VM is shrunk.
-    by_allocation: bool,
+    /// The most that could be handed out if VMs gave back all that they were handed. Nothing where that makes no room: an
+    /// idle vCPU that is taken away leaves usage as it is.
+    most: Option<f64>,
+    /// What must be free beyond a step for who was refused a moment ago.
+    reopens: f64,
+    /// It is kept for one that was refused: nobody else of the same rank or a lower one gets any of it.
+    kept: bool,
+}
+
+/// What is missing of one resource.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Shortage {
+    /// What will be there without anybody giving way; below zero where more is used than may be.
+    pub(super) there: f64,
+    /// See [`Room`].
+    pub(super) most: f64,
+    /// See [`Room`].
+    pub(super) reopens: f64,
 }
 
 impl Budget {
@@ -55,39 +72,35 @@ impl Budget {
             Ok(room) => room,
             Err(why) => return vec![Err(Reason::Unmeasured { why: why.clone() }); requests.len()],
         };
-        let refused = Reason::HostFull {
-            resource,
-            free: resource.amount(room.left.max(0.0)),
-        };
-        let reopens = REOPENS * room.whole;
-        let waits = |request: &Request| request.waits && room.left < request.grain + reopens;
+        let left = room.left;
+        let waits = |r: &Request| r.was_refused && !r.urgent && left < r.grain + room.reopens;
+        room.kept |= requests.iter().any(waits);
         let asked: Vec<Request> = requests
             .iter()
             .map(|request| Request {
-                extra: if waits(request) { 0.0 } else { request.extra },
+                extra: if room.kept && !request.urgent {
+                    0.0
+                } else {
+                    request.extra
+                },
                 ..*request
             })
             .collect();
         let granted = divide(&mut room.left, &asked);
-        granted
-            .into_iter()
-            .map(|g| if g > 0.0 { Ok(g) } else { Err(refused.clone()) })
-            .collect()
+        let outcome = |(granted, request): (f64, &Request)| match granted > 0.0 {
+            true => Ok(granted),
+            false => Err(room.refusal(resource, left, request)),
+        };
+        granted.into_iter().zip(requests).map(outcome).collect()
     }
 
-    /// What must be given back for `request`, which was refused. Nothing where giving back makes no room.
-    pub(super) fn missing(&self, resource: Resource, request: &Request) -> Option<Missing> {
+    /// What is missing, where it would help that VMs give back what they were handed.
+    pub(super) fn shortage(&self, resource: Resource) -> Option<Shortage> {
         let room = self.room(resource).as_ref().ok()?;
-        let there = room.left + room.coming;
-        let reopens = if request.waits {
-            REOPENS * room.whole
-        } else {
-            0.0
-        };
-        let short_of = |wanted: f64| (wanted + reopens - there).max(0.0);
-        room.by_allocation.then(|| Missing {
-            in_full: short_of(request.extra),
-            at_all: short_of(request.grain),
+        Some(Shortage {
+            there: room.left + room.coming,
+            most: room.most?,
+            reopens: room.reopens,
         })
     }
 
@@ -106,13 +119,19 @@ impl Budget {
     }
 }
 
-/// How much must be given back so that a request is granted.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Missing {
-    /// All that it asks for.
-    pub(super) in_full: f64,
-    /// Anything.
-    pub(super) at_all: f64,
+impl Room {
+    /// Why `request` gets nothing of the room, of which there was `left`.
+    fn refusal(&self, resource: Resource, left: f64, request: &Request) -> Reason {
+        let free = resource.amount(left.max(0.0));
+        if !self.kept || left < request.grain {
+            return Reason::HostFull { resource, free };
+        }
+        Reason::WaitsForRoom {
+            resource,
+            wanted: resource.amount(request.grain + self.reopens),
+            free,
+        }
+    }
 }
 
 /// What one VM asks for.
@@ -122,8 +141,10 @@ pub(super) struct Request {
     pub(super) extra: f64,
     /// The smallest step.
     pub(super) grain: f64,
-    /// It was refused the last time, and is granted when there is clearly room.
-    pub(super) waits: bool,
+    /// The VM is short of it, or below its minimum.
+    pub(super) urgent: bool,
+    /// The node had no room for it a moment ago.
+    pub(super) was_refused: bool,
 }
 
 /// Divides `left` fairly, the modest first, then hands what rounding left over out in single steps.
@@ -156,29 +177,26 @@ fn cpu(snapshot: &Snapshot, limits: &HostLimits) -> Result<Room, String> {
     let host = &snapshot.host;
     let whole = host.cpus.as_f64();
     let levers = [Lever::Vcpus, Lever::Cpulimit];
-    let vms = || snapshot.vms.values();
+    let vms = || running(snapshot);
     let on_their_way: f64 = vms().map(|vm| in_hand(vm, levers)).sum();
     let used = match &host.cpu_used {
         Reading::Known { value, .. } => value.as_f64(),
         Reading::Unknown(why) => return Err(format!("the node's CPU usage: {why}")),
     };
     let by_use = limits.max_cpu.of(whole) - used - on_their_way;
-    let Some(overcommit) = limits.cpu_overcommit else {
-        return Ok(Room {
-            left: by_use,
-            whole,
-            coming: 0.0,
-            by_allocation: false,
-        });
+    let by_ratio = match limits.cpu_overcommit {
+        Some(ratio) => {
+            let handed_out: f64 = vms().map(cores).sum();
+            ratio.of(whole) - handed_out - unselected(host)?.cores.as_f64() - on_their_way
+        }
+        None => f64::INFINITY,
     };
-    let handed_out: f64 = vms().map(cores).sum();
-    let by_ratio = overcommit.of(whole) - handed_out - unselected(host)?.cores.as_f64();
-    let by_ratio = by_ratio - on_their_way;
     Ok(Room {
         left: by_use.min(by_ratio),
-        whole,
         coming: vms().map(|vm| coming_back(vm, levers)).sum(),
-        by_allocation: by_ratio < by_use,
+        most: (by_ratio < by_use).then_some(by_use),
+        reopens: (REOPENS * whole).min(REOPENS_CORES),
+        kept: false,
     })
 }
 
@@ -191,15 +209,16 @@ fn memory(snapshot: &Snapshot, limits: &HostLimits) -> Result<Room, String> {
     let total = host.memory_total.as_f64();
     let under_limit = limits.max_memory.of(total) - (total - available);
     let under_reserve = available - limits.reserve_memory.as_f64();
-    let vms = || snapshot.vms.values();
-    let promised: f64 = vms().map(promised).sum();
+    let vms = || running(snapshot);
+    let promised = vms().map(promised).sum::<Result<f64, String>>()?;
     let promised = promised + unselected(host)?.untouched.as_f64();
     let levers = [Lever::Balloon, Lever::Dimm];
     Ok(Room {
         left: under_limit.min(under_reserve) - promised,
-        whole: total,
         coming: vms().map(|vm| coming_back(vm, levers)).sum(),
-        by_allocation: true,
+        most: Some(f64::INFINITY),
+        reopens: (REOPENS * total).min(REOPENS_MIB),
+        kept: false,
     })
 }
 
@@ -212,16 +231,14 @@ fn unselected(host: &HostView) -> Result<Unselected, String> {
     }
 }
 
-/// Whether QEMU runs for it on this node.
-fn runs(vm: &VmView) -> bool {
-    matches!(vm.power, Power::Running | Power::Suspended(_))
+/// The VMs for which QEMU runs on this node, or may: what cannot be told of one is not nothing.
+fn running(snapshot: &Snapshot) -> impl Iterator<Item = &VmView> {
+    let runs = |vm: &&VmView| vm.owner == snapshot.node && vm.power != Power::Stopped;
+    snapshot.vms.values().filter(runs)
 }
 
 /// The cores that a VM was handed: what its configuration says where QEMU does not tell.
 fn cores(vm: &VmView) -> f64 {
-    if !runs(vm) {
-        return 0.0;
-    }
     let vcpus = f64::from(vm.cpu.vcpus.get().unwrap_or(vm.cpu.configured));
     let limit = vm.cpu.limit.get().flatten();
     limit.map_or(vcpus, |limit| limit.as_f64().min(vcpus))
@@ -229,19 +246,29 @@ fn cores(vm: &VmView) -> f64 {
 
 /// Memory that a VM may use, or soon will, but does not occupy yet. What is unknown of it is not nothing: it may use what
 /// its configuration says, and occupies nothing.
-fn promised(vm: &VmView) -> f64 {
-    if !runs(vm) {
-        return 0.0;
+fn promised(vm: &VmView) -> Result<f64, String> {
+    if let (Some(why), Power::Unknown(_)) = (&vm.unreadable, &vm.power) {
+        return Err(format!("what VM {} was given: {why}", vm.id));
     }
     let memory = &vm.memory;
-    let may_use = memory.balloon.actual.get().or(memory.ceiling.get());
-    let may_use = may_use.unwrap_or(memory.configured);
+    let modules = in_hand(vm, [Lever::Dimm; 2]);
+    if memory.pinned {
+        return Ok(modules);
+    }
+    let actual = memory.balloon.actual.get().or(memory.ceiling.get());
     // A balloon may still be on its way to what it was told, also where nobody waits for it any more.
     let told = memory.balloon.configured.unwrap_or_default();
-    let may_use = may_use.max(told.min(memory.configured)).as_f64();
-    let soon = in_hand(vm, [Lever::Balloon, Lever::Dimm]);
+    let balloons = vm.in_hand.iter().filter(|c| c.lever == Lever::Balloon);
+    let to = balloons.map(|change| change.to.value());
+    let may_use = to.fold(
+        actual
+            .unwrap_or(memory.configured)
+            .max(told.min(memory.configured))
+            .as_f64(),
+        f64::max,
+    );
     let occupies = memory.resident.get().unwrap_or_default();
-    (may_use + soon - occupies.as_f64()).max(0.0)
+    Ok((may_use + modules - occupies.as_f64()).max(0.0))
 }
 
 /// How much more the changes in hand of these levers will give than `vm` has now.

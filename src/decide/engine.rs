@@ -8,7 +8,7 @@ use crate::domain::{Moment, Resource};
 use crate::observe::{Snapshot, VmView};
 
 use super::budget::Budget;
-use super::gates;
+use super::gates::{self, LOW_READINGS};
 use super::judged::{self, Judged};
 use super::levers::{self, Levers};
 use super::memory::Memory;
@@ -53,11 +53,11 @@ pub fn plan(snapshot: &Snapshot, memory: &mut Memory, settings: &Settings, now: 
             }
         }
     }
-    judged::share_out(&mut judged, Budget::new(snapshot, &settings.host));
-    reclaim(&mut judged);
+    let mut budget = Budget::new(snapshot, &settings.host);
+    judged::share_out(&mut judged, &mut budget);
+    reclaim(&mut judged, &budget);
     for Judged { verdict, .. } in &judged {
-        let is_refused = matches!(verdict.reason, Reason::HostFull { .. });
-        memory.note_refusal(verdict.vm, verdict.resource, is_refused);
+        memory.note_room(verdict.vm, verdict.resource, &verdict.reason, now);
     }
     let changes = judged::changes(&judged);
     let mut stands_until = judged::stands_until(&judged);
@@ -138,13 +138,13 @@ impl Tick<'_> {
             judged.verdict.peaks = policy.peaks(resource);
         }
         judged.stands_until = want.stands_until;
-        judged.was_refused = memory.of(vm.id, resource).was_refused;
+        judged.was_refused = memory.of(vm.id, resource).was_refused(self.now);
         let enough = if want.amount > levers.first().allocation {
             f64::INFINITY
         } else {
             want.enough
         };
-        let short = asked.short;
+        let (short, read) = (asked.short, asked.read);
         let movable = levers.towards(want.amount);
         judged.verdict.lever = Some(movable.lever);
         judged.verdict.wanted = Some(resource.amount(want.amount));
@@ -166,6 +166,9 @@ impl Tick<'_> {
                 }
                 judged.verdict.reason = reason;
                 let spare = self.spare(vm, &movable, &range, enough, memory);
+                let calm = &mut memory.of(vm.id, resource).calm;
+                calm.count(spare.map(|_| read));
+                let spare = spare.filter(|_| calm.readings >= LOW_READINGS);
                 judged.spare = spare.map(|to| (movable, to));
             }
         }

@@ -3,7 +3,7 @@
 use crate::domain::{Amount, Cores, Moment, Reading, Resource};
 use crate::observe::VmView;
 
-use super::budget::{Budget, Missing, Request};
+use super::budget::{Budget, Request};
 use super::levers::Movable;
 use super::plan::{Change, Reason, Verdict};
 
@@ -15,10 +15,10 @@ pub(super) struct Judged {
     pub(super) priority: u32,
     /// It is short of the resource, or below its minimum.
     pub(super) urgent: bool,
-    /// The node had no room for it the last time.
+    /// The node had no room for it a moment ago.
     pub(super) was_refused: bool,
-    /// What must be given back for it, where the node has no room for it now.
-    pub(super) missing: Option<Missing>,
+    /// What it asked for, where the node has no room for it now.
+    pub(super) refused: Option<Request>,
     /// How far it could be brought down if others need the rest.
     pub(super) spare: Option<(Movable, f64)>,
     /// See [`Plan::stands_until`].
@@ -50,17 +50,17 @@ impl Judged {
             priority: 0,
             urgent: false,
             was_refused: false,
-            missing: None,
+            refused: None,
             spare: None,
             stands_until: FOR_EVER,
         }
     }
 
-    /// How much it has to spare, if others need it.
+    /// How much it has to spare, if others need it, beyond what it gives already.
     pub(super) fn to_spare(&self) -> f64 {
-        self.spare
-            .as_ref()
-            .map_or(0.0, |(movable, to)| movable.allocation - to)
+        self.spare.as_ref().map_or(0.0, |(movable, enough)| {
+            movable.allocation + self.extra() - enough
+        })
     }
 
     /// What it asks of the node's room.
@@ -69,7 +69,8 @@ impl Judged {
         Request {
             extra: self.extra(),
             grain: go.map_or(0.0, |(movable, _)| movable.grain()),
-            waits: self.was_refused && !self.urgent,
+            urgent: self.urgent,
+            was_refused: self.was_refused,
         }
     }
 
@@ -97,7 +98,7 @@ pub(super) fn stands_until(judged: &[Judged]) -> Moment {
 }
 
 /// Grants grows from the node's room, the highest priority first, fairly within one.
-pub(super) fn share_out(judged: &mut [Judged], mut budget: Budget) {
+pub(super) fn share_out(judged: &mut [Judged], budget: &mut Budget) {
     let mut priorities: Vec<u32> = judged.iter().map(|j| j.priority).collect();
     priorities.sort_unstable_by(|a, b| b.cmp(a));
     priorities.dedup();
@@ -114,11 +115,7 @@ pub(super) fn share_out(judged: &mut [Judged], mut budget: Budget) {
             match (granted, &mut judged.go) {
                 (Ok(granted), Some((movable, to))) => *to = movable.granted(granted),
                 (Err(reason), _) => {
-                    let refused = Request {
-                        waits: !judged.urgent,
-                        ..judged.request()
-                    };
-                    judged.missing = budget.missing(resource, &refused);
+                    judged.refused = Some(judged.request());
                     judged.go = None;
                     judged.verdict.reason = reason;
                 }

@@ -10,7 +10,7 @@ use crate::config::{Caps, PolicyKind};
 use crate::domain::{Amount, Lever, Moment, Reading, Resource, VmId};
 use crate::observe::VmView;
 
-use super::{ByHand, policy};
+use super::{ByHand, Reason, policy};
 
 /// The version of the stored form. A file of another version is set aside and learned anew.
 pub const MEMORY_VERSION: u32 = 1;
@@ -24,6 +24,9 @@ const LONGEST_REST: Duration = Duration::from_secs(60 * 60);
 /// After a single refusal the same is not asked again at once: a guest that could not free a CPU or a memory
 /// module just now will hardly do so in the next second.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// For so long after the node had no room, who was refused is granted only when there is clearly room.
+const REFUSED: Duration = Duration::from_secs(5 * 60);
 
 /// So many changes are counted: no cap is higher.
 const MOST_CHANGES: usize = 96;
@@ -89,21 +92,42 @@ pub(super) struct ResourceMemory {
     /// What another algorithm has learned that a window of the schedule, or the admin, has replaced for now.
     #[serde(default)]
     parked: Option<policy::State>,
-    /// Readings in a row by which less would have been enough.
+    /// Readings by which less would have been enough for what is to be expected.
     #[serde(default)]
-    pub(super) low_readings: u32,
-    /// When the last of them was made. Memory is not read anew for each tick.
+    pub(super) low: InARow,
+    /// Readings by which less would have been enough for now.
+    #[serde(default)]
+    pub(super) calm: InARow,
+    /// When the node had no room for a growth, if it has had none since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_low: Option<Moment>,
-    /// The node had no room for a growth at the last decision.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) was_refused: bool,
+    refused: Option<Moment>,
     /// The last change in either direction that moved anything.
     #[serde(default)]
     pub(super) last_change: Option<Moment>,
     /// The minutes since 1970 of the changes in the last 24 hours, oldest first: [`MOST_CHANGES`] at most.
     #[serde(default)]
     changes: VecDeque<i64>,
+}
+
+/// Readings in a row that say the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct InARow {
+    /// How many there were.
+    pub(super) readings: u32,
+    /// When the last of them was made. Memory is not read anew for each tick.
+    last: Option<Moment>,
+}
+
+impl InARow {
+    /// Counts a reading that was made at `read`; `None` is one that does not say the same, or none at all.
+    pub(super) fn count(&mut self, read: Option<Moment>) {
+        if read.is_none() {
+            self.readings = 0;
+        } else if read != self.last {
+            self.readings = self.readings.saturating_add(1);
+        }
+        self.last = read;
+    }
 }
 
 /// There were as many changes as there may be.
@@ -128,31 +152,26 @@ impl Memory {
 
     /// What is remembered of one resource of one VM.
     pub(super) fn of(&mut self, vm: VmId, resource: Resource) -> &mut ResourceMemory {
-        let vm = self.vms.entry(vm).or_default();
-        match resource {
-            Resource::Cpu => &mut vm.cpu,
-            Resource::Memory => &mut vm.memory,
-        }
+        self.vms.entry(vm).or_default().of(resource)
     }
 
-    /// Nothing is known of a resource now: the next reading is the first one of its row.
+    /// Nothing is known of a resource now.
     pub(super) fn interrupt(&mut self, vm: VmId, resource: Resource) {
         if let Some(vm) = self.vms.get_mut(&vm) {
-            match resource {
-                Resource::Cpu => vm.cpu.count_low(None),
-                Resource::Memory => vm.memory.count_low(None),
-            }
+            vm.of(resource).begin_rows();
         }
     }
 
-    /// Notes whether the node has no room for a growth now.
-    pub(super) fn note_refusal(&mut self, vm: VmId, resource: Resource, is_refused: bool) {
-        if let Some(vm) = self.vms.get_mut(&vm) {
-            let resource = match resource {
-                Resource::Cpu => &mut vm.cpu,
-                Resource::Memory => &mut vm.memory,
-            };
-            resource.was_refused = is_refused;
+    /// Notes whether the node had room, as far as `reason` tells.
+    pub(super) fn note_room(&mut self, vm: VmId, resource: Resource, reason: &Reason, now: Moment) {
+        let Some(vm) = self.vms.get_mut(&vm) else {
+            return;
+        };
+        let refused = &mut vm.of(resource).refused;
+        match reason {
+            Reason::HostFull { .. } => *refused = Some(now),
+            Reason::WaitsForRoom { .. } => {}
+            _ => *refused = None,
         }
     }
 
@@ -172,7 +191,7 @@ impl Memory {
         let remembered = self.of(change.vm, change.lever.resource());
         if done.outcome.moved() {
             remembered.last_change = Some(done.at);
-            remembered.low_readings = 0;
+            remembered.begin_rows();
             remembered.count_change(done.at);
         }
         let left = &mut self.vms.entry(change.vm).or_default().left;
@@ -253,11 +272,9 @@ impl Memory {
             }
         }
         for change in &by_hand {
-            let resource = match change.lever.resource() {
-                Resource::Cpu => &mut remembered.cpu,
-                Resource::Memory => &mut remembered.memory,
-            };
-            (resource.last_change, resource.low_readings) = (Some(now), 0);
+            let resource = remembered.of(change.lever.resource());
+            resource.last_change = Some(now);
+            resource.begin_rows();
         }
         by_hand
     }
@@ -302,8 +319,8 @@ impl Memory {
     pub fn take_over(&mut self, vm: VmId, learned: Option<VmMemory>, written: Moment, now: Moment) {
         let mut own = learned.unwrap_or_default();
         for resource in [&mut own.cpu, &mut own.memory] {
-            resource.low_readings = 0;
-            resource.was_refused = false;
+            resource.begin_rows();
+            resource.refused = None;
             resource.last_change = Some(now);
             // What a clock ahead of this one has stamped cannot be put in order with what is measured now.
             if written > now + CLOCKS_AGREE {
@@ -334,6 +351,13 @@ pub(super) fn stands(vm: &VmView, lever: Lever) -> Option<Amount> {
 }
 
 impl VmMemory {
+    fn of(&mut self, resource: Resource) -> &mut ResourceMemory {
+        match resource {
+            Resource::Cpu => &mut self.cpu,
+            Resource::Memory => &mut self.memory,
+        }
+    }
+
     /// How many changes of both resources there were since `then`, of those that are remembered.
     pub fn changes_since(&self, then: Moment) -> usize {
         let first = then.as_millis() / MINUTE_MS;
@@ -358,14 +382,14 @@ impl VmMemory {
 }
 
 impl ResourceMemory {
-    /// Counts a reading made at `read` by which less would be enough; `None` is one by which it would not.
-    pub(super) fn count_low(&mut self, read: Option<Moment>) {
-        if read.is_none() {
-            self.low_readings = 0;
-        } else if read != self.last_low {
-            self.low_readings = self.low_readings.saturating_add(1);
-        }
-        self.last_low = read;
+    /// Whether the node had no room a moment ago.
+    pub(super) fn was_refused(&self, now: Moment) -> bool {
+        self.refused.is_some_and(|at| now.since(at) < REFUSED)
+    }
+
+    /// Nothing is known of it now: the next reading is the first one of its row.
+    fn begin_rows(&mut self) {
+        (self.low, self.calm) = (InARow::default(), InARow::default());
     }
 
     fn forget_policies(&mut self) {

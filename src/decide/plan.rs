@@ -232,6 +232,15 @@ pub enum Reason {
         /// The room that is left under the host limits.
         free: Amount,
     },
+    /// The node had no room a moment ago, and there is not clearly room again.
+    WaitsForRoom {
+        /// Of what.
+        resource: Resource,
+        /// So much must be free.
+        wanted: Amount,
+        /// So much is.
+        free: Amount,
+    },
     /// No other node could take the VM if it had more.
     FitsNowhereElse {
         /// The most that one could give it.
@@ -374,6 +383,14 @@ impl fmt::Display for Reason {
             Self::HostFull { resource, free } => {
                 write!(f, "the node has no more {resource} ({free} free)")
             }
+            Self::WaitsForRoom {
+                resource,
+                wanted,
+                free,
+            } => write!(
+                f,
+                "the node had no more {resource} a moment ago; waits until {wanted} are free ({free} are)"
+            ),
             Self::FitsNowhereElse { most, node } => write!(
                 f,
                 "no other node could take it with more: {node} could give it {most}"

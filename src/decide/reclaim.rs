@@ -2,7 +2,7 @@
 
 use crate::domain::Resource;
 
-use super::budget::Missing;
+use super::budget::{Budget, Request, Shortage};
 use super::judged::Judged;
 use super::plan::Reason;
 
@@ -10,46 +10,66 @@ use super::plan::Reason;
 /// among them those that have most to spare.
 ///
 /// Nothing is taken where all of it together would not be enough for anything.
-pub(super) fn reclaim(judged: &mut [Judged]) {
+pub(super) fn reclaim(judged: &mut [Judged], budget: &Budget) {
     for resource in Resource::ALL {
+        let Some(mut shortage) = budget.shortage(resource) else {
+            continue;
+        };
         let refused = judged.iter().filter(|j| j.verdict.resource == resource);
-        let refused = refused.filter_map(|j| Some((j.priority, j.missing?)));
-        let mut refused: Vec<(u32, Missing)> = refused.collect();
+        let refused = refused.filter_map(|j| Some((j.priority, j.refused?)));
+        let mut refused: Vec<(u32, Request)> = refused.collect();
         refused.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
-        for (priority, missing) in refused {
+        for (priority, request) in refused {
             let calm = judged.iter_mut().filter(|j| {
-                j.verdict.resource == resource && j.priority <= priority && j.go.is_none()
+                j.verdict.resource == resource && j.priority <= priority && j.to_spare() > 0.0
             });
-            give_way(calm.filter(|j| j.to_spare() > 0.0).collect(), missing);
+            give_way(calm.collect(), &request, &mut shortage);
         }
     }
 }
 
-/// Takes what is missing from those that are `calm`.
-fn give_way(mut calm: Vec<&mut Judged>, missing: Missing) {
+/// Takes what is missing for `request` from those that are `calm`, and counts it as handed out.
+fn give_way(mut calm: Vec<&mut Judged>, request: &Request, shortage: &mut Shortage) {
+    let wanted = request.extra.min(shortage.most);
+    if wanted < request.grain {
+        return;
+    }
+    let reopens = if request.urgent {
+        0.0
+    } else {
+        shortage.reopens
+    };
     let all: f64 = calm.iter().map(|j| j.to_spare()).sum();
-    if all < missing.at_all {
+    if shortage.there + all < request.grain + reopens {
         return;
     }
     calm.sort_by(|one, other| {
         let most_first = other.to_spare().total_cmp(&one.to_spare());
         one.priority.cmp(&other.priority).then(most_first)
     });
-    let mut left = missing.in_full;
     for judged in calm {
+        let left = wanted + reopens - shortage.there;
         if left <= 0.0 {
-            return;
+            break;
         }
-        let Some((movable, enough)) = judged.spare.take() else {
-            continue;
-        };
-        let to = movable.stops.down(movable.allocation - left).max(enough);
-        left -= movable.allocation - to;
-        let resource = judged.verdict.resource;
-        judged.verdict.reason = Reason::GivesWay {
-            enough: resource.amount(enough),
-        };
-        judged.verdict.target = Some(resource.amount(to));
-        judged.go = Some((movable, to));
+        shortage.there += take(judged, left);
     }
+    shortage.there -= wanted.min(shortage.there.max(0.0));
+    shortage.most -= wanted;
+}
+
+/// Takes so much, or what it has to spare; returns how much that is.
+fn take(judged: &mut Judged, amount: f64) -> f64 {
+    let Some((movable, enough)) = judged.spare.clone() else {
+        return 0.0;
+    };
+    let had = movable.allocation + judged.extra();
+    let to = movable.stops.down(had - amount).max(enough);
+    let resource = judged.verdict.resource;
+    judged.verdict.reason = Reason::GivesWay {
+        enough: resource.amount(enough),
+    };
+    judged.verdict.target = Some(resource.amount(to));
+    judged.go = Some((movable, to));
+    had - to
 }

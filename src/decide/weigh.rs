@@ -29,7 +29,7 @@ impl Tick<'_> {
         let grows = to >= has + movable.grain() * 0.999;
         let shrinks = to <= has - movable.least_step_down() * 0.999;
         let remembered = memory.of(vm.id, resource);
-        remembered.count_low(shrinks.then_some(read));
+        remembered.low.count(shrinks.then_some(read));
         if !grows && !shrinks {
             return Err(match range.reason_to_stay(resource, movable, want.amount) {
                 // More than is needed now is there for a reason.
@@ -50,7 +50,7 @@ impl Tick<'_> {
             return Err(reason.clone());
         }
         self.may_change(vm, movable, memory)?;
-        if memory.of(vm.id, resource).low_readings < LOW_READINGS {
+        if memory.of(vm.id, resource).low.readings < LOW_READINGS {
             return Err(Reason::FirstLowReading);
         }
         let to = self.shrink(vm, movable, to, memory)?;

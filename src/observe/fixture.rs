@@ -67,6 +67,7 @@ pub(crate) fn vm(id: u32) -> VmView {
                 actual: Reading::known(Mib::gib(4), NOW, Source::Qemu),
             },
             resident: Reading::known(Mib::gib(4), NOW, Source::Cgroup),
+            pinned: false,
             need: memory_need(3550),
         },
         in_hand: Vec::new(),

@@ -15,6 +15,19 @@ use super::{HostView, Unselected};
 /// A calm second on a busy node is no room: its CPU is looked at for this long.
 const LATELY: Duration = Duration::from_secs(10);
 
+/// Options that say what a VM is given, or how they begin.
+const GIVES: [&str; 9] = [
+    "memory",
+    "balloon",
+    "hugepages",
+    "hostpci",
+    "virtiofs",
+    "cores",
+    "sockets",
+    "vcpus",
+    "cpulimit",
+];
+
 /// The counters of the node's CPUs at the looks of the last seconds, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Node {
@@ -106,7 +119,12 @@ fn given_to(layout: &Layout, vm: VmId, listed: &Listed) -> Result<Unselected, St
         return Ok(Unselected::default());
     }
     let config = listed.config.as_ref().map_err(Clone::clone)?;
-    if let Some(problem) = config.problems.first() {
+    // `line 3: memory: …`; what is not of an option is of them all.
+    let matters = |problem: &&String| {
+        let option = problem.split(": ").nth(1);
+        option.is_none_or(|option| GIVES.iter().any(|key| option.starts_with(key)))
+    };
+    if let Some(problem) = config.problems.iter().find(matters) {
         return Err(problem.clone());
     }
     let vcpus = Cores::whole(config.vcpus.unwrap_or_else(|| config.max_vcpus()));
@@ -119,20 +137,14 @@ fn given_to(layout: &Layout, vm: VmId, listed: &Listed) -> Result<Unselected, St
 
 /// Memory that a VM may use but does not occupy yet.
 fn untouched(layout: &Layout, vm: VmId, config: &VmConfig) -> Result<Mib, String> {
-    // QEMU takes both from the node when it starts (Memory.pm: hugepages_allocate; vfio pins all pages).
-    if config.hugepages.is_some() || config.passthrough {
+    if config.is_pinned() {
         return Ok(Mib::ZERO);
     }
     // Beyond its `balloon`, pvestatd takes memory back where the node runs out of it (Service/pvestatd.pm: auto_ballooning).
     let promised = config.balloon.filter(|balloon| *balloon > Mib::ZERO);
     let promised = promised.map_or(config.memory, |balloon| balloon.min(config.memory));
     let memory = Scope::new(layout, vm).memory().map_err(|e| e.to_string())?;
-    let occupied = if config.virtiofs {
-        memory.current
-    } else {
-        memory.without_cache()
-    };
-    Ok(promised.saturating_sub(Mib::from_bytes(occupied)))
+    Ok(promised.saturating_sub(memory.occupied(config)))
 }
 
 #[cfg(test)]
@@ -168,5 +180,31 @@ mod tests {
         let mut busy = vec![100; 12];
         busy.extend([0; 12]);
         assert_eq!(used(&busy).last(), Some(&Some(0.0)));
+    }
+
+    #[test]
+    fn what_a_vm_was_given_and_has_not_touched_is_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::new(root.path());
+        let vm = VmId::try_from(300).unwrap();
+        let untouched = |config: &str| untouched(&layout, vm, &VmConfig::parse(config));
+        let why = untouched("memory: 8192\n").unwrap_err();
+        assert!(why.contains("memory.current"), "{why}");
+        let scope = layout.scope(vm);
+        std::fs::create_dir_all(&scope).unwrap();
+        let mib = |mib: u64| mib * 1024 * 1024;
+        std::fs::write(scope.join("memory.current"), format!("{}\n", mib(3072))).unwrap();
+        std::fs::write(scope.join("memory.stat"), format!("file {}\n", mib(1024))).unwrap();
+        for (config, left) in [
+            ("memory: 8192\n", 6144),
+            ("memory: 8192\nballoon: 0\n", 6144),
+            ("memory: 8192\nballoon: 4096\n", 2048),
+            ("memory: 1024\n", 0),
+            ("memory: 8192\nvirtiofs0: data\n", 5120),
+            ("memory: 8192\nhugepages: 2\n", 0),
+            ("memory: 8192\nhostpci0: 0000:01:00.0\n", 0),
+        ] {
+            assert_eq!(untouched(config), Ok(Mib(left)), "{config}");
+        }
     }
 }

@@ -163,6 +163,7 @@ impl Observer {
                 ),
                 (Err(why), _, _) => VmView {
                     unreadable: Some(why.clone()),
+                    power: Power::Unknown(why.clone()),
                     ..VmView::from_config(*vm, &listed.owner, &VmConfig::default())
                 },
             };

@@ -217,6 +217,9 @@ pub struct MemoryView {
     pub balloon: Balloon,
     /// Memory of the node that the VM occupies, file cache of the host excluded.
     pub resident: Reading<Mib>,
+    /// Whether all of it is taken from the node when the VM starts: huge pages, or a device that is passed through. The
+    /// former are not in `resident`.
+    pub pinned: bool,
     /// What the guest needs.
     pub need: Reading<MemoryNeed>,
 }

@@ -160,7 +160,7 @@ impl Watched {
         if view.uptime.get().is_none_or(|uptime| uptime < BOOT) {
             view.cpu.idle = 0;
         }
-        self.fill_memory(look, vm, &mut view.memory);
+        self.fill_memory(look, vm, config, &mut view.memory);
         view.can = self.can(look, config, view.cpu.vcpus.get(), most);
         view
     }
@@ -232,6 +232,8 @@ impl Watched {
             Ok(limit) => Reading::known(limit, look.now, Source::Cgroup),
             Err(e) => Reading::unknown(e.to_string()),
         };
+        let since = self.threads.as_ref().map(|(then, _)| *then);
+        let since = look.at.saturating_sub(since.unwrap_or_default());
         let busiest = self.busiest(look.at, &threads);
         cpu.usage = match self.meter.read_out() {
             Some(usage) => Reading::known(
@@ -243,6 +245,7 @@ impl Watched {
                 Source::Cgroup,
             ),
             None => self.reported_cpu(
+                since,
                 scope_error.unwrap_or_else(|| "its CPU was measured once only".to_owned()),
             ),
         };
@@ -266,7 +269,8 @@ impl Watched {
             .map(|most| Percent::from_fraction(most / span))
     }
 
-    fn reported_cpu(&self, why: String) -> Reading<CpuUsage> {
+    /// What `pvesh` reported, as what was used in the time `since` the last look.
+    fn reported_cpu(&self, since: Duration, why: String) -> Reading<CpuUsage> {
         let reported = self
             .reported
             .as_ref()
@@ -276,10 +280,7 @@ impl Watched {
                 let mean = Cores::from_f64(cores);
                 let usage = CpuUsage {
                     mean,
-                    samples: vec![CpuSample {
-                        span: Duration::from_secs(1),
-                        mean,
-                    }],
+                    samples: vec![CpuSample { span: since, mean }],
                     throttled: None,
                     busiest_vcpu: None,
                 };
@@ -289,13 +290,15 @@ impl Watched {
         }
     }
 
-    fn fill_memory(&mut self, look: Look<'_>, vm: VmId, memory: &mut MemoryView) {
+    fn fill_memory(
+        &mut self,
+        look: Look<'_>,
+        vm: VmId,
+        config: &VmConfig,
+        memory: &mut MemoryView,
+    ) {
         memory.resident = match Scope::new(look.layout, vm).memory() {
-            Ok(memory) => Reading::known(
-                Mib::from_bytes(memory.without_cache()),
-                look.now,
-                Source::Cgroup,
-            ),
+            Ok(memory) => Reading::known(memory.occupied(config), look.now, Source::Cgroup),
             Err(e) => Reading::unknown(e.to_string()),
         };
         let (at, answers) = match self.answers() {
@@ -378,6 +381,7 @@ impl VmView {
                     actual: Reading::unknown(unknown),
                 },
                 resident: Reading::unknown(unknown),
+                pinned: config.is_pinned(),
                 need: Reading::unknown(unknown),
             },
             in_hand: Vec::new(),

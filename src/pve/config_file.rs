@@ -250,6 +250,12 @@ impl VmConfig {
         self.ostype.starts_with('w')
     }
 
+    /// Whether all of its memory is taken from the node when it starts: QEMU maps huge pages at once (Memory.pm:
+    /// hugepages_allocate), and VFIO pins all that a device could reach.
+    pub fn is_pinned(&self) -> bool {
+        self.hugepages.is_some() || self.passthrough
+    }
+
     /// Whether the VM has a balloon device.
     pub fn has_balloon(&self) -> bool {
         self.balloon != Some(Mib::ZERO)

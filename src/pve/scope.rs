@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Layout;
-use crate::domain::{Cores, VmId};
+use super::{Layout, VmConfig};
+use crate::domain::{Cores, Mib, VmId};
 use crate::host::file::read_text;
 use crate::host::{ReadError, Stall};
 
@@ -56,6 +56,16 @@ impl MemoryUse {
     /// counts as file: for such VMs it is far too low.
     pub fn without_cache(self) -> u64 {
         self.current.saturating_sub(self.file)
+    }
+
+    /// Memory of the node that a VM of this configuration occupies, huge pages left out. Memory that is shared with it
+    /// through virtiofs is its own, and counts as file.
+    pub fn occupied(self, config: &VmConfig) -> Mib {
+        Mib::from_bytes(if config.virtiofs {
+            self.current
+        } else {
+            self.without_cache()
+        })
     }
 }
 

@@ -161,7 +161,7 @@ fn problem(verdict: &Verdict, settings: &Settings) -> Option<(String, EventKind)
                 },
             ))
         }
-        Reason::HostFull { resource, free } => {
+        Reason::HostFull { resource, free } | Reason::WaitsForRoom { resource, free, .. } => {
             let limit = match resource {
                 Resource::Cpu => {
                     let max = format!("host.max_cpu is {}", settings.host.max_cpu);

@@ -281,6 +281,7 @@ pub(crate) fn view(
                 actual: Reading::unknown(unknown),
             },
             resident: Reading::unknown(unknown),
+            pinned: false,
             need: Reading::unknown(unknown),
         },
         in_hand: Vec::new(),

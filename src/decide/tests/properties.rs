@@ -97,7 +97,7 @@ prop_compose! {
 fn room(node: &Snapshot, limits: &HostLimits) -> (f64, f64) {
     let host = &node.host;
     let unselected = host.unselected.value().unwrap();
-    let of_the_node = |vm: &&VmView| vm.power == Power::Running;
+    let of_the_node = |vm: &&VmView| vm.power == Power::Running && vm.owner == node.node;
     let (mut handed_out, mut cpu_in_hand) = (unselected.cores.as_f64(), 0.0);
     let mut promised = unselected.untouched.as_f64();
     for vm in node.vms.values().filter(of_the_node) {
@@ -114,7 +114,7 @@ fn room(node: &Snapshot, limits: &HostLimits) -> (f64, f64) {
         let mut will_hold = held.max(told.as_f64());
         for InHand { lever, from, to } in &vm.in_hand {
             if *lever == Lever::Balloon {
-                will_hold += (to.value() - held).max(0.0);
+                will_hold = will_hold.max(to.value());
             } else {
                 let has = vm.cpu.vcpus.get().map_or(from.value(), f64::from);
                 cpu_in_hand += (to.value() - has).max(0.0);
@@ -168,7 +168,9 @@ proptest! {
                         prop_assert!(vm.memory.need.value().is_some(), "unknown never changes anything");
                         memory += (change.to.value() - change.from.value()).max(0.0);
                         if !change.grows() {
-                            prop_assert!(to >= vm.memory.need.value().unwrap().need);
+                            let need = vm.memory.need.value().unwrap().need;
+                            prop_assert!(to >= need + memory_margin(need), "{change:?}");
+                            prop_assert!(to >= own.memory.min || to >= vm.memory.configured);
                         }
                     }
                 }

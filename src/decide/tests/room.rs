@@ -239,35 +239,106 @@ fn vcpus_are_handed_out_up_to_the_ratio() {
     assert_eq!(grown(&mut story), Some(4.0));
 }
 
+/// Sets what is left of the node's memory under its limits.
+fn leave(story: &mut Story, mib: u64) {
+    let at = story.snapshot.at;
+    story.snapshot.host.memory_available = Reading::known(Mib(KEPT + mib), at, Source::Proc);
+}
+
+/// A tenth of 64 GiB is to stay free.
+const KEPT: u64 = 64 * 1024 / 10;
+
+/// The VMs that are granted memory now.
+fn granted(story: &mut Story) -> Vec<u32> {
+    let plan = story.tick();
+    let grown = plan.changes.iter().filter(|change| change.grows());
+    grown.map(|change| change.vm.get()).collect()
+}
+
 #[test]
 fn who_was_refused_is_granted_only_when_there_is_clearly_room() {
-    let mut hungry = holding(101, Mib::gib(4), 4000);
-    hungry.memory.need = memory_need(3700);
-    let mut story = nearly_full([hungry], Mib::ZERO);
-    let available = |story: &mut Story, mib: u64| {
-        let kept = 64 * 1024 / 10;
-        story.snapshot.host.memory_available = Reading::known(Mib(kept + mib), NOW, Source::Proc);
-    };
-    let granted = |story: &mut Story| !story.tick().changes.is_empty();
-    assert!(!granted(&mut story));
-    // A fiftieth of 64 GiB must be free beyond the step of 64 MiB.
-    for (mib, is_granted) in [(500, false), (1300, false), (1380, true)] {
-        available(&mut story, mib);
-        assert_eq!(granted(&mut story), is_granted, "{mib} MiB");
-    }
+    let mut story = nearly_full([holding(101, Mib::gib(4), 3700)], Mib::ZERO);
+    assert!(granted(&mut story).is_empty());
+    let reason = |story: &mut Story| story.reason(101, Resource::Memory).to_string();
+    assert_eq!(
+        reason(&mut story),
+        "the node has no more memory (0 MiB free)"
+    );
+    // A gibibyte must be free beyond the step of 64 MiB.
+    leave(&mut story, 1080);
+    let waits =
+        "the node had no more memory a moment ago; waits until 1.06 GiB are free (1.05 GiB are)";
+    assert_eq!(reason(&mut story), waits);
+    leave(&mut story, 1090);
+    assert_eq!(granted(&mut story), [101]);
     // Who was granted may take the last.
-    available(&mut story, 500);
-    assert!(granted(&mut story));
-    // And so may who is short of it.
-    available(&mut story, 0);
-    assert!(!granted(&mut story));
-    available(&mut story, 500);
-    assert!(!granted(&mut story));
-    story.vm(101).memory.need = memory_need(3700).map(|mut need| {
+    leave(&mut story, 500);
+    assert_eq!(granted(&mut story), [101]);
+    // And so may who is short of it, or who has waited for five minutes.
+    leave(&mut story, 0);
+    assert!(granted(&mut story).is_empty());
+    leave(&mut story, 500);
+    assert!(granted(&mut story).is_empty());
+    let calm = story.vm(101).memory.need.clone();
+    story.vm(101).memory.need = calm.clone().map(|mut need| {
         need.pressure = true;
         need
     });
-    assert!(granted(&mut story));
+    assert_eq!(granted(&mut story), [101]);
+    story.vm(101).memory.need = calm;
+    leave(&mut story, 0);
+    assert!(granted(&mut story).is_empty());
+    for (seconds, expected) in [(290, vec![]), (10, vec![101_u32])] {
+        story.snapshot = later(story.snapshot.clone(), Duration::from_secs(seconds));
+        leave(&mut story, 500);
+        assert_eq!(granted(&mut story), expected);
+    }
+}
+
+#[test]
+fn what_is_kept_for_one_that_waits_is_not_given_to_others_of_its_rank_or_below() {
+    let mut story = nearly_full([holding(101, Mib::gib(4), 3700)], Mib::ZERO);
+    assert!(granted(&mut story).is_empty());
+    let mut lower = story.settings.profiles["default"].clone();
+    lower.priority = 1;
+    story.settings.profiles.insert("lower".into(), lower);
+    let mut below = holding(103, Mib::gib(4), 3700);
+    below.tags = vec!["autoscale-lower".into()];
+    for vm in [holding(102, Mib::gib(4), 3700), below] {
+        story.snapshot.vms.insert(vm.id, vm);
+    }
+    leave(&mut story, 500);
+    assert!(granted(&mut story).is_empty());
+    leave(&mut story, 2500);
+    assert_eq!(granted(&mut story), [101, 102, 103]);
+}
+
+#[test]
+fn a_balloon_that_is_on_its_way_is_promised_once() {
+    let mut on_its_way = holding(101, Mib::gib(6), 5500);
+    on_its_way.memory.balloon.configured = Some(Mib::gib(12));
+    on_its_way.in_hand = vec![InHand {
+        lever: Lever::Balloon,
+        from: Amount::Memory(Mib::gib(4)),
+        to: Amount::Memory(Mib::gib(12)),
+    }];
+    let mut story = nearly_full([on_its_way, holding(102, Mib::gib(4), 3700)], Mib::gib(6));
+    assert!(granted(&mut story).is_empty());
+    story.memory = Memory::default();
+    leave(&mut story, 6 * 1024 + 512);
+    assert_eq!(granted(&mut story), [102]);
+}
+
+#[test]
+fn huge_pages_are_taken_from_the_node_already() {
+    let mut huge = holding(101, Mib::gib(16), 10_000);
+    huge.memory.resident = Reading::known(Mib(200), NOW, Source::Cgroup);
+    let hungry = holding(102, Mib::gib(4), 3700);
+    let mut story = nearly_full([huge, hungry], Mib::gib(2));
+    assert!(granted(&mut story).is_empty());
+    story.memory = Memory::default();
+    story.vm(101).memory.pinned = true;
+    assert_eq!(granted(&mut story), [102]);
 }
 
 #[test]
@@ -309,4 +380,108 @@ fn nobody_gives_way_to_a_lower_priority() {
         let gave = story.tick().changes.iter().any(|c| c.vm.get() == 102);
         assert_eq!(gave, gives_way, "priority {priority}");
     }
+}
+
+#[test]
+fn the_shortage_of_a_node_is_made_good_once() {
+    let mut story = a_calm_vm_on_a_full_node();
+    for id in 110..113 {
+        story
+            .snapshot
+            .vms
+            .insert(id.try_into().unwrap(), holding(id, Mib::gib(2), 1900));
+    }
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    leave(&mut story, 0);
+    let before = story.vm(102).memory.balloon.actual.get().unwrap();
+    let plan = story.step();
+    let asked: f64 = plan
+        .verdicts
+        .iter()
+        .filter(|v| matches!(v.reason, Reason::HostFull { .. }))
+        .map(|v| v.wanted.unwrap().value() - 2048.0)
+        .sum();
+    assert!(asked > 1000.0, "{asked}");
+    let given = plan.changes[0].from.value() - plan.changes[0].to.value();
+    assert_eq!(plan.changes[0].from.value(), before.as_f64());
+    // What they ask for, the gibibyte that must be free, and whole steps.
+    let expected = asked + 1024.0..asked + 1024.0 + 4.0 * 64.0;
+    assert!(expected.contains(&given), "{given} of {expected:?}");
+}
+
+#[test]
+fn the_least_important_give_way_first() {
+    let mut story = a_calm_vm_on_a_full_node();
+    let mut lower = story.settings.profiles["default"].clone();
+    lower.priority = 1;
+    story.settings.profiles.insert("lower".into(), lower);
+    let mut twin = story.vm(102).clone();
+    (twin.id, twin.tags) = (104.try_into().unwrap(), vec!["autoscale-lower".into()]);
+    story.memory.take_over(
+        twin.id,
+        story.memory.of_vm(102.try_into().unwrap()).cloned(),
+        story.snapshot.at,
+        story.snapshot.at,
+    );
+    story.snapshot.vms.insert(twin.id, twin);
+    joins(&mut story, holding(101, Mib::gib(2), 1900));
+    story.snapshot = later(story.snapshot.clone(), Duration::from_secs(60));
+    leave(&mut story, 0);
+    story.tick();
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    leave(&mut story, 0);
+    let plan = story.tick();
+    let gave: Vec<u32> = plan.changes.iter().map(|change| change.vm.get()).collect();
+    assert_eq!(gave, [104], "{:?}", plan.verdicts);
+}
+
+#[test]
+fn vcpus_are_not_taken_where_the_nodes_cpu_is_used_up() {
+    let mut calm = vm(102);
+    calm.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
+    let mut busy = vm(101);
+    busy.cpu.usage = cpu_usage(2.0);
+    let ratio = Some(Ratio::hundredths(100));
+    for (ratio, used, gives_way) in [
+        (ratio, 14.2_f64, false),
+        (None, 13.1, false),
+        (ratio, 8.0, true),
+    ] {
+        let mut story = Story::of([calm.clone(), busy.clone()]);
+        story.settings.host.cpu_overcommit = ratio;
+        let others = Unselected {
+            cores: Cores::whole(6),
+            untouched: Mib::ZERO,
+        };
+        story.snapshot.host.unselected = Reading::known(others, NOW, Source::ConfigFile);
+        let mut gave = 0;
+        for look in 0..28 {
+            // It keeps its 8 vCPUs for three quarters of a minute after it used 7 of them.
+            story.vm(102).cpu.usage = cpu_usage(if look < 20 { 7.0 } else { 4.5 });
+            story.snapshot = later(story.snapshot.clone(), TICK);
+            // Once full, there is room again, but not clearly.
+            let used = if look == 0 { used.max(14.0) } else { used };
+            let at = story.snapshot.at;
+            story.snapshot.host.cpu_used = Reading::known(Cores::from_f64(used), at, Source::Proc);
+            let plan = story.tick();
+            let gives = |change: &&Change| matches!(change.reason, Reason::GivesWay { .. });
+            gave += plan.changes.iter().filter(gives).count();
+        }
+        assert_eq!(gave > 0, gives_way, "{used} cores used");
+    }
+}
+
+#[test]
+fn who_got_nothing_of_a_room_that_was_divided_is_told_that_the_node_is_full() {
+    let hungry = |id| {
+        let mut vm = vm(id);
+        vm.cpu.usage = cpu_usage(2.0);
+        vm
+    };
+    let mut story = Story::of([hungry(101), hungry(102)]);
+    story.snapshot.host.cpu_used = Reading::known(Cores::from_f64(13.0), NOW, Source::Proc);
+    let plan = story.tick();
+    let reasons = plan.verdicts.iter().filter(|v| v.resource == Resource::Cpu);
+    let full = reasons.filter(|v| matches!(v.reason, Reason::HostFull { .. }));
+    assert_eq!((plan.changes.len(), full.count()), (1, 1));
 }

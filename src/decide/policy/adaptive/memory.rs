@@ -53,6 +53,9 @@ pub(super) struct Memory {
     waste: Option<f64>,
     /// What was held at the last look.
     held: f64,
+    /// When it was short the last time: what it would have needed then is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    was_short: Option<Moment>,
     /// A shrink has begun: a lever may need several steps for it.
     shrinks: bool,
 }
@@ -66,6 +69,9 @@ impl Memory {
         let since = self.since_last_look(now);
         let margin = memory_margin(Mib::from_f64(value)).as_f64();
         self.rest.sized(most);
+        if seen.short || value >= SATURATED * seen.allocation {
+            self.was_short = Some(now);
+        }
         let back = self
             .rest
             .take_in(now, since, value, value + margin, seen.allocation);
@@ -150,12 +156,13 @@ impl Memory {
         }
     }
 
-    /// What does for now; all that is held where nobody has watched for long enough.
+    /// What does for now; all that is held where nobody has watched for long enough, or where that was not enough.
     fn for_now(&self, seen: &Observation<'_>) -> f64 {
         let watched = self
             .watched
             .map_or(Duration::ZERO, |from| seen.now.since(from));
-        if watched < WATCHED {
+        let short = self.was_short.map(|at| seen.now.since(at).as_secs_f64());
+        if watched < WATCHED || short.is_some_and(|ago| ago < FOR_NOW) {
             return seen.allocation;
         }
         self.enough_within(seen, FOR_NOW)
@@ -164,7 +171,9 @@ impl Memory {
     /// What was enough within so many seconds, and for what is to be expected of that.
     fn enough_within(&self, seen: &Observation<'_>, seconds: f64) -> f64 {
         let peak = self.rest.peak(seen.now, seconds);
-        let swing = peak - self.rest.low(seen.now, seconds);
+        // Where needs are told apart in coarse steps, one step is no swing.
+        let swing = peak - self.rest.low(seen.now, seconds) - self.rest.coarse();
+        let swing = swing.max(0.0);
         let margin = memory_margin(Mib::from_f64(peak)).as_f64();
         let enough = peak + SWING * swing + margin;
         let grain = if seen.grain.is_finite() {

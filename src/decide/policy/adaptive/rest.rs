@@ -104,6 +104,11 @@ impl Rest {
         at_once.map(|(_, before)| before)
     }
 
+    /// By how much more than in the finest steps a need may be off.
+    pub(super) fn coarse(&self) -> f64 {
+        self.step - UNIT_MIB
+    }
+
     /// How many seconds a need counts.
     pub(super) fn whole(&self) -> f64 {
         self.seconds
