@@ -4,7 +4,7 @@ use crate::config::{FitElsewhere, HostLimits};
 use crate::domain::{Reading, Resource};
 use crate::observe::{OtherNode, VmView};
 
-use super::plan::Reason;
+use super::Reason;
 
 /// The most that another node could give a VM.
 #[derive(Debug)]

@@ -12,9 +12,10 @@ use super::gates::{self, LOW_READINGS};
 use super::judged::{self, Judged};
 use super::levers::{self, Levers};
 use super::memory::Memory;
-use super::plan::{OpenWindow, Plan, Reason};
+use super::plan::{OpenWindow, Plan};
 use super::policy::{Observation, Policy, Want};
 use super::range::Range;
+use super::reason::Reason;
 use super::reclaim::reclaim;
 use super::usage::{self, Usage};
 
@@ -132,11 +133,24 @@ impl Tick<'_> {
                 return judged;
             }
         };
-        let want = &asked.want;
         if self.rule(resource).predict {
             let policy = memory.of(vm.id, resource).policy(self.own().policy);
             judged.verdict.peaks = policy.peaks(resource);
         }
+        self.settle(judged, vm, levers, asked, memory)
+    }
+
+    /// Settles what comes of what the policy wants.
+    fn settle(
+        &self,
+        mut judged: Judged,
+        vm: &VmView,
+        levers: Levers,
+        asked: Asked,
+        memory: &mut Memory,
+    ) -> Judged {
+        let resource = judged.verdict.resource;
+        let want = &asked.want;
         judged.stands_until = want.stands_until;
         judged.was_refused = memory.of(vm.id, resource).was_refused(self.now);
         let enough = if want.amount > levers.first().allocation {
@@ -149,10 +163,11 @@ impl Tick<'_> {
         judged.verdict.lever = Some(movable.lever);
         judged.verdict.wanted = Some(resource.amount(want.amount));
         let range = Range::of(self.own(), resource, &movable, movable.ceiling);
+        let mut spare = None;
         match self.weigh(vm, &movable, &range, asked, memory) {
             Ok((to, reason)) if self.own().mode == Mode::Auto => {
                 judged.urgent = short || matches!(reason, Reason::OutsideLimits { .. });
-                judged.go = Some((movable, to));
+                judged.go = Some((movable.clone(), to));
                 judged.verdict.reason = reason;
             }
             Ok((to, _)) => {
@@ -165,13 +180,13 @@ impl Tick<'_> {
                     judged.stands_until = self.now;
                 }
                 judged.verdict.reason = reason;
-                let spare = self.spare(vm, &movable, &range, enough, memory);
-                let calm = &mut memory.of(vm.id, resource).calm;
-                calm.count(spare.map(|_| read));
-                let spare = spare.filter(|_| calm.readings >= LOW_READINGS);
-                judged.spare = spare.map(|to| (movable, to));
+                spare = self.spare(vm, &movable, &range, enough, memory);
             }
         }
+        let calm = &mut memory.of(vm.id, resource).calm;
+        calm.count(spare.map(|_| read));
+        let spare = spare.filter(|_| calm.readings >= LOW_READINGS);
+        judged.spare = spare.map(|to| (movable, to));
         judged
     }
 

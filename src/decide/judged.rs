@@ -5,7 +5,8 @@ use crate::observe::VmView;
 
 use super::budget::{Budget, Request};
 use super::levers::Movable;
-use super::plan::{Change, Reason, Verdict};
+use super::plan::{Change, Verdict};
+use super::reason::Reason;
 
 /// One resource of one VM, judged without regard to the others.
 pub(super) struct Judged {

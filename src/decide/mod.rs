@@ -14,7 +14,9 @@ mod peak;
 mod plan;
 pub mod policy;
 mod range;
+mod reason;
 mod reclaim;
+mod remembered;
 #[cfg(test)]
 mod tests;
 mod travel;
@@ -26,5 +28,6 @@ pub use gates::{is_tight, memory_margin};
 pub(crate) use levers::{BALLOON_GRAIN_MIB, CPULIMIT_GRAIN};
 pub use memory::{MEMORY_VERSION, Memory, VmMemory};
 pub use peak::KnownPeak;
-pub use plan::{ByHand, Change, OpenWindow, Plan, Reason, Verdict};
+pub use plan::{ByHand, Change, OpenWindow, Plan, Verdict};
+pub use reason::Reason;
 pub use travel::LEARNED_MAX;

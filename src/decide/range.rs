@@ -3,8 +3,8 @@
 use crate::config::{InForce, VmSettings};
 use crate::domain::Resource;
 
+use super::Reason;
 use super::levers::Movable;
-use super::plan::Reason;
 
 /// Where an allocation may lie.
 pub(super) struct Range {

@@ -2,9 +2,9 @@
 
 use crate::domain::Resource;
 
+use super::Reason;
 use super::budget::{Budget, Request, Shortage};
 use super::judged::Judged;
-use super::plan::Reason;
 
 /// Lets calm VMs give way to those that were refused: never to one of a lower priority, those of the lowest first, and
 /// among them those that have most to spare.

@@ -1,6 +1,7 @@
 //! Stories of decisions.
 
 mod elsewhere;
+mod gives_way;
 mod hands_off;
 mod levers;
 mod peaks;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::domain::{Lever, Moment, Reading, Resource};
 use crate::observe::{CpuUsage, VmView};
 
+use super::Reason;
 use super::gates;
 use super::levers::Movable;
-use super::plan::Reason;
 use super::policy::Sample;
 
 /// What was measured of one resource since the previous tick.

@@ -4,13 +4,14 @@ use crate::config::Mode;
 use crate::domain::Resource;
 use crate::observe::VmView;
 
+use super::Reason;
 use super::elsewhere::{self, Elsewhere};
 use super::engine::{Asked, Tick};
 use super::gates::{self, LOW_READINGS};
 use super::levers::Movable;
-use super::memory::{Capped, Memory};
-use super::plan::Reason;
+use super::memory::Memory;
 use super::range::Range;
+use super::remembered::Capped;
 use super::usage;
 
 impl Tick<'_> {

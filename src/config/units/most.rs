@@ -10,7 +10,7 @@ const UNLIMITED: &str = "unlimited";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) struct Cap(pub(in crate::config) Option<u32>);
 
-/// More changes than these are not counted: see `decide::memory`.
+/// More changes than these are not counted: see `decide::remembered`.
 const CAP_MAX: u32 = 96;
 
 impl Scalar for Cap {

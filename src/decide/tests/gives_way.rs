@@ -1,0 +1,159 @@
+//! Stories of calm VMs on a node that is full.
+
+use super::room::{holding, leave, nearly_full};
+use super::*;
+
+/// VM 102 on a full node: it holds more than 9 GiB, of which it has needed little for twelve minutes, and much before.
+fn a_calm_vm_on_a_full_node() -> Story {
+    let mut story = nearly_full([holding(102, Mib::gib(10), 9000)], Mib::ZERO);
+    wait(&mut story, 5);
+    story.vm(102).memory.need = memory_need(1500);
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    wait(&mut story, 12);
+    let held = story.vm(102).memory.balloon.actual.get().unwrap();
+    assert!(held > Mib::gib(9), "its rest is not over: {held}");
+    story
+}
+
+/// A VM below what it needs comes to the node.
+fn joins(story: &mut Story, needy: VmView) {
+    story.snapshot.vms.insert(needy.id, needy);
+    story.snapshot = later(story.snapshot.clone(), TICK);
+}
+
+/// Lets time pass.
+fn wait(story: &mut Story, minutes: u64) {
+    for _ in 0..minutes * 60 / TICK.as_secs() {
+        story.step();
+    }
+}
+
+#[test]
+fn calm_vms_give_way_before_one_in_need_is_left_without() {
+    let mut story = a_calm_vm_on_a_full_node();
+    joins(&mut story, holding(101, Mib::gib(2), 1900));
+    let plan = story.step();
+    let given: Vec<_> = plan
+        .changes
+        .iter()
+        .map(|change| (change.vm.get(), change.grows(), change.reason.clone()))
+        .collect();
+    let [(102, false, Reason::GivesWay { .. })] = given.as_slice() else {
+        panic!("{:?}", plan.verdicts);
+    };
+    let given = plan.changes[0].from.value() - plan.changes[0].to.value();
+    story.snapshot.host.memory_available = Reading::known(
+        Mib(64 * 1024 / 10) + Mib::from_f64(given),
+        story.snapshot.at,
+        Source::Proc,
+    );
+    let plan = story.step();
+    assert!(
+        plan.changes.iter().any(|c| c.vm.get() == 101 && c.grows()),
+        "{plan:?}"
+    );
+}
+
+#[test]
+fn nobody_gives_way_to_a_lower_priority() {
+    for (priority, gives_way) in [(100, true), (99, false)] {
+        let mut story = a_calm_vm_on_a_full_node();
+        let mut lower = story.settings.profiles["default"].clone();
+        lower.priority = priority;
+        story.settings.profiles.insert("lower".into(), lower);
+        let mut needy = holding(101, Mib::gib(2), 1900);
+        needy.tags = vec!["autoscale-lower".into()];
+        joins(&mut story, needy);
+        let gave = story.tick().changes.iter().any(|c| c.vm.get() == 102);
+        assert_eq!(gave, gives_way, "priority {priority}");
+    }
+}
+
+#[test]
+fn the_shortage_of_a_node_is_made_good_once() {
+    let mut story = a_calm_vm_on_a_full_node();
+    for id in 110..113 {
+        story
+            .snapshot
+            .vms
+            .insert(id.try_into().unwrap(), holding(id, Mib::gib(2), 1900));
+    }
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    leave(&mut story, 0);
+    let before = story.vm(102).memory.balloon.actual.get().unwrap();
+    let plan = story.step();
+    let asked: f64 = plan
+        .verdicts
+        .iter()
+        .filter(|v| matches!(v.reason, Reason::HostFull { .. }))
+        .map(|v| v.wanted.unwrap().value() - 2048.0)
+        .sum();
+    assert!(asked > 1000.0, "{asked}");
+    let given = plan.changes[0].from.value() - plan.changes[0].to.value();
+    assert_eq!(plan.changes[0].from.value(), before.as_f64());
+    // What they ask for, the gibibyte that must be free, and whole steps.
+    let expected = asked + 1024.0..asked + 1024.0 + 4.0 * 64.0;
+    assert!(expected.contains(&given), "{given} of {expected:?}");
+}
+
+#[test]
+fn the_least_important_give_way_first() {
+    let mut story = a_calm_vm_on_a_full_node();
+    let mut lower = story.settings.profiles["default"].clone();
+    lower.priority = 1;
+    story.settings.profiles.insert("lower".into(), lower);
+    let mut twin = story.vm(102).clone();
+    (twin.id, twin.tags) = (104.try_into().unwrap(), vec!["autoscale-lower".into()]);
+    story.memory.take_over(
+        twin.id,
+        story.memory.of_vm(102.try_into().unwrap()).cloned(),
+        story.snapshot.at,
+        story.snapshot.at,
+    );
+    story.snapshot.vms.insert(twin.id, twin);
+    joins(&mut story, holding(101, Mib::gib(2), 1900));
+    story.snapshot = later(story.snapshot.clone(), Duration::from_secs(60));
+    leave(&mut story, 0);
+    story.tick();
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    leave(&mut story, 0);
+    let plan = story.tick();
+    let gave: Vec<u32> = plan.changes.iter().map(|change| change.vm.get()).collect();
+    assert_eq!(gave, [104], "{:?}", plan.verdicts);
+}
+
+#[test]
+fn vcpus_are_not_taken_where_the_nodes_cpu_is_used_up() {
+    let mut calm = vm(102);
+    calm.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
+    let mut busy = vm(101);
+    busy.cpu.usage = cpu_usage(2.0);
+    let ratio = Some(Ratio::hundredths(100));
+    for (ratio, used, gives_way) in [
+        (ratio, 14.2_f64, false),
+        (None, 13.1, false),
+        (ratio, 8.0, true),
+    ] {
+        let mut story = Story::of([calm.clone(), busy.clone()]);
+        story.settings.host.cpu_overcommit = ratio;
+        let others = Unselected {
+            cores: Cores::whole(6),
+            untouched: Mib::ZERO,
+        };
+        story.snapshot.host.unselected = Reading::known(others, NOW, Source::ConfigFile);
+        let mut gave = 0;
+        for look in 0..28 {
+            // It keeps its 8 vCPUs for three quarters of a minute after it used 7 of them.
+            story.vm(102).cpu.usage = cpu_usage(if look < 20 { 7.0 } else { 4.5 });
+            story.snapshot = later(story.snapshot.clone(), TICK);
+            // Once full, there is room again, but not clearly.
+            let used = if look == 0 { used.max(14.0) } else { used };
+            let at = story.snapshot.at;
+            story.snapshot.host.cpu_used = Reading::known(Cores::from_f64(used), at, Source::Proc);
+            let plan = story.tick();
+            let gives = |change: &&Change| matches!(change.reason, Reason::GivesWay { .. });
+            gave += plan.changes.iter().filter(gives).count();
+        }
+        assert_eq!(gave > 0, gives_way, "{used} cores used");
+    }
+}
