@@ -232,8 +232,8 @@ impl Watched {
             Ok(limit) => Reading::known(limit, look.now, Source::Cgroup),
             Err(e) => Reading::unknown(e.to_string()),
         };
-        let since = self.threads.as_ref().map(|(then, _)| *then);
-        let since = look.at.saturating_sub(since.unwrap_or_default());
+        let last = self.threads.as_ref().map_or(look.at, |(then, _)| *then);
+        let since = look.at.saturating_sub(last);
         let busiest = self.busiest(look.at, &threads);
         cpu.usage = match self.meter.read_out() {
             Some(usage) => Reading::known(
