@@ -176,7 +176,7 @@ fn divide(left: &mut f64, requests: &[Request]) -> Vec<f64> {
 fn cpu(snapshot: &Snapshot, limits: &HostLimits) -> Result<Room, String> {
     let host = &snapshot.host;
     let whole = host.cpus.as_f64();
-    let levers = [Lever::Vcpus, Lever::Cpulimit];
+    let levers = &[Lever::Vcpus, Lever::Cpulimit];
     let vms = || running(snapshot);
     let on_their_way: f64 = vms().map(|vm| in_hand(vm, levers)).sum();
     let used = match &host.cpu_used {
@@ -212,7 +212,7 @@ fn memory(snapshot: &Snapshot, limits: &HostLimits) -> Result<Room, String> {
     let vms = || running(snapshot);
     let promised = vms().map(promised).sum::<Result<f64, String>>()?;
     let promised = promised + unselected(host)?.untouched.as_f64();
-    let levers = [Lever::Balloon, Lever::Dimm];
+    let levers = &[Lever::Balloon, Lever::Dimm];
     Ok(Room {
         left: under_limit.min(under_reserve) - promised,
         coming: vms().map(|vm| coming_back(vm, levers)).sum(),
@@ -251,39 +251,35 @@ fn promised(vm: &VmView) -> Result<f64, String> {
         return Err(format!("what VM {} was given: {why}", vm.id));
     }
     let memory = &vm.memory;
-    let modules = in_hand(vm, [Lever::Dimm; 2]);
+    let modules = in_hand(vm, &[Lever::Dimm]);
     if memory.pinned {
         return Ok(modules);
     }
-    let actual = memory.balloon.actual.get().or(memory.ceiling.get());
+    let has = memory.balloon.actual.get().or(memory.ceiling.get());
+    let has = has.unwrap_or(memory.configured);
     // A balloon may still be on its way to what it was told, also where nobody waits for it any more.
     let told = memory.balloon.configured.unwrap_or_default();
+    let will_have = has.max(told.min(memory.configured)).as_f64();
     let balloons = vm.in_hand.iter().filter(|c| c.lever == Lever::Balloon);
     let to = balloons.map(|change| change.to.value());
-    let may_use = to.fold(
-        actual
-            .unwrap_or(memory.configured)
-            .max(told.min(memory.configured))
-            .as_f64(),
-        f64::max,
-    );
+    let may_use = to.fold(will_have, f64::max);
     let occupies = memory.resident.get().unwrap_or_default();
     Ok((may_use + modules - occupies.as_f64()).max(0.0))
 }
 
 /// How much more the changes in hand of these levers will give than `vm` has now.
-fn in_hand(vm: &VmView, levers: [Lever; 2]) -> f64 {
+fn in_hand(vm: &VmView, levers: &[Lever]) -> f64 {
     still_to_go(vm, levers).map(|way| way.max(0.0)).sum()
 }
 
 /// How much the changes in hand of these levers will give back.
-fn coming_back(vm: &VmView, levers: [Lever; 2]) -> f64 {
+fn coming_back(vm: &VmView, levers: &[Lever]) -> f64 {
     still_to_go(vm, levers).map(|way| (-way).max(0.0)).sum()
 }
 
-fn still_to_go(vm: &VmView, levers: [Lever; 2]) -> impl Iterator<Item = f64> {
+fn still_to_go<'a>(vm: &'a VmView, levers: &'a [Lever]) -> impl Iterator<Item = f64> + 'a {
     let changes = vm.in_hand.iter();
-    let changes = changes.filter(move |change| levers.contains(&change.lever));
+    let changes = changes.filter(|change| levers.contains(&change.lever));
     changes.map(|change| {
         let has = stands(vm, change.lever).unwrap_or(change.from);
         change.to.value() - has.value()

@@ -2,11 +2,11 @@
 //!
 //! Bursts hide in longer means, and reading a counter costs microseconds.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::domain::{Cores, Percent};
 
+use super::lately::Lately;
 use super::{CpuSample, CpuUsage};
 
 /// A sample interval shorter than this would turn clock jitter into load.
@@ -30,7 +30,7 @@ pub(super) struct Counters {
 }
 
 /// What the counters did since the last read-out.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct CpuMeter {
     /// The last sample, and when it was taken (any clock that never goes back).
     last: Option<(Duration, Counters)>,
@@ -39,7 +39,18 @@ pub(super) struct CpuMeter {
     /// What was used between samples since then.
     samples: Vec<CpuSample>,
     /// The samples of the time in which throttling is counted.
-    lately: VecDeque<(Duration, Counters)>,
+    lately: Lately<Counters>,
+}
+
+impl Default for CpuMeter {
+    fn default() -> Self {
+        Self {
+            last: None,
+            start: None,
+            samples: Vec::new(),
+            lately: Lately::of(THROTTLED_IN),
+        }
+    }
 }
 
 impl CpuMeter {
@@ -64,11 +75,7 @@ impl CpuMeter {
             mean: Cores::from_f64(used.as_secs_f64() / span.as_secs_f64()),
         });
         self.last = Some((at, now));
-        self.lately.push_back((at, now));
-        let is_old = |(then, _): &(Duration, Counters)| at.saturating_sub(*then) >= THROTTLED_IN;
-        while self.lately.get(1).is_some_and(is_old) {
-            self.lately.pop_front();
-        }
+        self.lately.push(at, now);
     }
 
     /// The usage since the last read-out; `None` if no interval has ended since.
@@ -93,7 +100,7 @@ impl CpuMeter {
 
     /// The share of the periods between `start` or earlier and `now` in which the quota ran out.
     fn throttled(&self, start: Counters, now: Counters) -> Option<Percent> {
-        let lately = self.lately.front().map_or(start, |(_, lately)| *lately);
+        let lately = self.lately.first().unwrap_or(start);
         let before = if lately.periods < start.periods {
             lately
         } else {
@@ -109,7 +116,7 @@ impl CpuMeter {
         self.last = Some((at, now));
         self.start = self.last;
         self.samples.clear();
-        self.lately = VecDeque::from([(at, now)]);
+        self.lately.restart(at, now);
     }
 }
 

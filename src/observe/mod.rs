@@ -7,6 +7,7 @@ mod files;
 pub(crate) mod fixture;
 mod guest;
 mod inspect;
+mod lately;
 mod meter;
 mod node;
 mod observer;

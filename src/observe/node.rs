@@ -1,6 +1,6 @@
 //! The node itself, and what its VMs that are not selected were given.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::{Cores, Mib, Moment, NodeName, Reading, Source, VmId};
@@ -10,28 +10,26 @@ use crate::pve::scope::Scope;
 use crate::pve::{Layout, VmConfig};
 
 use super::files::Listed;
+use super::lately::Lately;
 use super::{HostView, Unselected};
 
 /// A calm second on a busy node is no room: its CPU is looked at for this long.
 const LATELY: Duration = Duration::from_secs(10);
 
-/// Options that say what a VM is given, or how they begin.
-const GIVES: [&str; 9] = [
-    "memory",
-    "balloon",
-    "hugepages",
-    "hostpci",
-    "virtiofs",
-    "cores",
-    "sockets",
-    "vcpus",
-    "cpulimit",
-];
-
-/// The counters of the node's CPUs at the looks of the last seconds, oldest first.
-#[derive(Debug, Default)]
+/// What is kept of the node between looks.
+#[derive(Debug)]
 pub(super) struct Node {
-    looks: VecDeque<(Duration, CpuTimes)>,
+    last: Option<CpuTimes>,
+    lately: Lately<CpuTimes>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            last: None,
+            lately: Lately::of(LATELY),
+        }
+    }
 }
 
 impl Node {
@@ -67,23 +65,14 @@ impl Node {
 
     /// The mean since the last look, or that of the last seconds where it is larger.
     fn used(&mut self, at: Duration, times: CpuTimes) -> Result<Cores, String> {
-        let since_last = self
-            .looks
-            .back()
-            .and_then(|(_, last)| times.used_since(*last));
-        let Some(since_last) = since_last else {
-            self.looks = VecDeque::from([(at, times)]);
+        let last = self.last.replace(times);
+        let Some(since_last) = last.and_then(|last| times.used_since(last)) else {
+            self.lately.restart(at, times);
             return Err("it was measured once only".to_owned());
         };
-        self.looks.push_back((at, times));
-        let is_old = |(then, _): &(Duration, CpuTimes)| at.saturating_sub(*then) >= LATELY;
-        while self.looks.get(1).is_some_and(is_old) {
-            self.looks.pop_front();
-        }
-        let lately = self
-            .looks
-            .front()
-            .and_then(|(_, first)| times.used_since(*first));
+        self.lately.push(at, times);
+        let lately = self.lately.first();
+        let lately = lately.and_then(|first| times.used_since(first));
         Ok(lately.map_or(since_last, |lately| lately.max(since_last)))
     }
 }
@@ -119,18 +108,11 @@ fn given_to(layout: &Layout, vm: VmId, listed: &Listed) -> Result<Unselected, St
         return Ok(Unselected::default());
     }
     let config = listed.config.as_ref().map_err(Clone::clone)?;
-    // `line 3: memory: …`; what is not of an option is of them all.
-    let matters = |problem: &&String| {
-        let option = problem.split(": ").nth(1);
-        option.is_none_or(|option| GIVES.iter().any(|key| option.starts_with(key)))
-    };
-    if let Some(problem) = config.problems.iter().find(matters) {
+    if let Some(problem) = &config.size_problem {
         return Err(problem.clone());
     }
-    let vcpus = Cores::whole(config.vcpus.unwrap_or_else(|| config.max_vcpus()));
-    let limit = config.cpulimit.filter(|limit| *limit > Cores::ZERO);
     Ok(Unselected {
-        cores: limit.map_or(vcpus, |limit| limit.min(vcpus)),
+        cores: config.cores_given(),
         untouched: untouched(layout, vm, config)?,
     })
 }
@@ -140,11 +122,10 @@ fn untouched(layout: &Layout, vm: VmId, config: &VmConfig) -> Result<Mib, String
     if config.is_pinned() {
         return Ok(Mib::ZERO);
     }
-    // Beyond its `balloon`, pvestatd takes memory back where the node runs out of it (Service/pvestatd.pm: auto_ballooning).
-    let promised = config.balloon.filter(|balloon| *balloon > Mib::ZERO);
-    let promised = promised.map_or(config.memory, |balloon| balloon.min(config.memory));
     let memory = Scope::new(layout, vm).memory().map_err(|e| e.to_string())?;
-    Ok(promised.saturating_sub(memory.occupied(config)))
+    Ok(config
+        .memory_given()
+        .saturating_sub(memory.occupied(config)))
 }
 
 #[cfg(test)]

@@ -13,6 +13,20 @@ pub(super) use value::tags;
 
 use crate::domain::{Cores, Mib, VmName, sanitize};
 
+/// Options that say how much CPU and memory a VM is given, or how they begin.
+const SIZES: [&str; 10] = [
+    "memory",
+    "balloon",
+    "hugepages",
+    "hostpci",
+    "virtiofs",
+    "cores",
+    "sockets",
+    "smp",
+    "vcpus",
+    "cpulimit",
+];
+
 /// The most problems that are listed of one file: more would tell nobody anything.
 const PROBLEMS_MAX: usize = 10;
 
@@ -108,6 +122,8 @@ pub struct VmConfig {
     pub pending: Vec<String>,
     /// What could not be understood. Unless this is empty, no other field may be relied on.
     pub problems: Vec<String>,
+    /// The first of them that leaves open how much CPU or memory the VM is given.
+    pub size_problem: Option<String>,
 }
 
 impl Default for VmConfig {
@@ -138,6 +154,7 @@ impl Default for VmConfig {
             uuid: None,
             pending: Vec::new(),
             problems: Vec::new(),
+            size_problem: None,
         }
     }
 }
@@ -171,10 +188,8 @@ impl VmConfig {
                 continue;
             }
             let Some((key, value)) = key_value(line) else {
-                config.problem(format!(
-                    "line {number} is not 'key: value': {:?}",
-                    sanitize(line, 60)
-                ));
+                let got = sanitize(line, 60);
+                config.problem(format!("line {number} is not 'key: value': {got:?}"), true);
                 continue;
             };
             if section == Section::Pending {
@@ -188,19 +203,23 @@ impl VmConfig {
             };
             if let Err(why) = understood {
                 let got = sanitize(value, 60);
-                config.problem(format!("line {number}: {key}: {why}, not {got:?}"));
+                let of_size = SIZES.iter().any(|option| key.starts_with(option));
+                config.problem(format!("line {number}: {key}: {why}, not {got:?}"), of_size);
             }
         }
         // QemuServer.pm: config_to_command: `smp` is the old name, `sockets` wins.
         config.sockets = sockets.or(smp).unwrap_or(1);
         config.pending = pending.into_iter().collect();
         if text.trim().is_empty() {
-            config.problem("the file is empty".to_owned());
+            config.problem("the file is empty".to_owned(), true);
         }
         config
     }
 
-    fn problem(&mut self, problem: String) {
+    fn problem(&mut self, problem: String, of_size: bool) {
+        if of_size && self.size_problem.is_none() {
+            self.size_problem = Some(problem.clone());
+        }
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
         }
@@ -250,8 +269,21 @@ impl VmConfig {
         self.ostype.starts_with('w')
     }
 
-    /// Whether all of its memory is taken from the node when it starts: QEMU maps huge pages at once (Memory.pm:
-    /// hugepages_allocate), and VFIO pins all that a device could reach.
+    /// The cores that it is given: its vCPUs, or their quota.
+    pub fn cores_given(&self) -> Cores {
+        let vcpus = Cores::whole(self.plugged_vcpus());
+        self.cpulimit.map_or(vcpus, |limit| limit.min(vcpus))
+    }
+
+    /// The memory that is its own. With a `balloon`, pvestatd takes back what is beyond, where the node runs out of it, or
+    /// it was never given (`pve-manager: PVE/AutoBalloon.pm: compute_alg1`).
+    pub fn memory_given(&self) -> Mib {
+        let balloon = self.balloon.filter(|balloon| *balloon > Mib::ZERO);
+        balloon.map_or(self.memory, |balloon| balloon.min(self.memory))
+    }
+
+    /// Whether all of its memory is taken from the node when it starts. Huge pages are the one kind that PVE preallocates
+    /// (`Memory.pm`); a device that is passed through may write anywhere, so that QEMU pins all of it.
     pub fn is_pinned(&self) -> bool {
         self.hugepages.is_some() || self.passthrough
     }

@@ -163,13 +163,13 @@ fn problem(verdict: &Verdict, settings: &Settings) -> Option<(String, EventKind)
         }
         Reason::HostFull { resource, free } | Reason::WaitsForRoom { resource, free, .. } => {
             let limit = match resource {
-                Resource::Cpu => {
-                    let max = format!("host.max_cpu is {}", settings.host.max_cpu);
-                    let ratio = settings.host.cpu_overcommit.map(|ratio| ratio.to_string());
-                    ratio.map_or(max.clone(), |ratio| {
-                        format!("{max}, host.cpu_overcommit {ratio}")
-                    })
-                }
+                Resource::Cpu => match settings.host.cpu_overcommit {
+                    None => format!("host.max_cpu is {}", settings.host.max_cpu),
+                    Some(ratio) => format!(
+                        "host.max_cpu is {}, host.cpu_overcommit {ratio}",
+                        settings.host.max_cpu
+                    ),
+                },
                 Resource::Memory => format!(
                     "host.max_memory is {}, host.reserve_memory {}",
                     settings.host.max_memory, settings.host.reserve_memory

@@ -237,3 +237,42 @@ proptest! {
         prop_assert_eq!(config.vcpus, vcpus);
     }
 }
+
+#[test]
+fn a_fault_in_what_a_vm_is_given_is_told_apart_from_others() {
+    for (text, is_open) in [
+        ("memory: lots\n", true),
+        ("vcpus: -1\n", true),
+        ("cpulimit: 129\n", true),
+        ("nonsense\n", true),
+        ("", true),
+        ("hotplug: network,magic\nmemory: 2048\n", false),
+        ("memory: 2048\n", false),
+    ] {
+        let config = VmConfig::parse(text);
+        assert_eq!(
+            config.size_problem.is_some(),
+            is_open,
+            "{text:?}: {config:?}"
+        );
+    }
+    let both = VmConfig::parse("hotplug: network,magic\nmemory: lots\n");
+    assert_eq!(both.size_problem.as_ref(), both.problems.last());
+    assert_eq!(both.problems.len(), 2);
+}
+
+#[test]
+fn what_a_vm_is_given_is_what_nobody_takes_back() {
+    let given = |text: &str| {
+        let config = VmConfig::parse(text);
+        (config.cores_given(), config.memory_given())
+    };
+    let cores = |milli| Cores::milli(milli);
+    assert_eq!(given("cores: 4\nmemory: 8192"), (cores(4000), Mib(8192)));
+    let text = "cores: 4\nvcpus: 2\ncpulimit: 1.5\nmemory: 8192\nballoon: 2048";
+    assert_eq!(given(text), (cores(1500), Mib(2048)));
+    assert_eq!(
+        given("cpulimit: 8\nmemory: 512\nballoon: 0"),
+        (cores(1000), Mib(512))
+    );
+}
