@@ -2,6 +2,7 @@
 
 use super::room::{holding, leave, nearly_full};
 use super::*;
+use crate::config::{PolicyKind, VmSettings};
 
 /// VM 102 on a full node: it holds more than 9 GiB, of which it has needed little for twelve minutes, and much before.
 fn a_calm_vm_on_a_full_node() -> Story {
@@ -156,4 +157,83 @@ fn vcpus_are_not_taken_where_the_nodes_cpu_is_used_up() {
         }
         assert_eq!(gave > 0, gives_way, "{used} cores used");
     }
+}
+
+/// Whether VM 102 gives way to one in need, when `change` was made to its settings and to the story before.
+fn gives_way(change: impl FnOnce(&mut VmSettings, &mut Story)) -> bool {
+    let mut story = a_calm_vm_on_a_full_node();
+    let mut own = story.settings.profiles["default"].clone();
+    change(&mut own, &mut story);
+    story.settings.profiles.insert("calm".into(), own);
+    story.vm(102).tags = vec!["autoscale-calm".into()];
+    joins(&mut story, holding(101, Mib::gib(2), 1900));
+    leave(&mut story, 0);
+    let plan = story.tick();
+    plan.changes.iter().any(|change| change.vm.get() == 102)
+}
+
+#[test]
+fn only_a_vm_that_may_be_shrunk_gives_way() {
+    assert!(gives_way(|_, _| {}));
+    assert!(!gives_way(|own, _| own.mode = Mode::Recommend));
+    assert!(!gives_way(|own, _| own.memory.min = Mib::gib(9)));
+    assert!(!gives_way(
+        |own, _| own.cooldown.down = Duration::from_secs(86_400)
+    ));
+    assert!(!gives_way(
+        |_, story| story.vm(102).lock = Some("backup".into())
+    ));
+}
+
+#[test]
+fn a_vm_that_was_short_lately_does_not_give_way() {
+    for (minutes_ago, gives) in [(5, false), (11, true)] {
+        let short = |_: &mut VmSettings, story: &mut Story| {
+            let calm = story.vm(102).memory.need.clone();
+            story.vm(102).memory.need = calm.clone().map(|mut need| {
+                need.pressure = true;
+                need
+            });
+            story.step();
+            story.vm(102).memory.need = calm;
+            story.snapshot = later(story.snapshot.clone(), TICK);
+            // All that came free is used up again.
+            leave(story, 0);
+            wait(story, minutes_ago);
+        };
+        assert_eq!(gives_way(short), gives, "{minutes_ago} minutes ago");
+    }
+}
+
+#[test]
+fn nothing_is_taken_where_all_of_it_is_not_enough_for_anything() {
+    for (spare, gives) in [(1000, false), (1200, true)] {
+        let least = |own: &mut VmSettings, story: &mut Story| {
+            let held = story.vm(102).memory.balloon.actual.get().unwrap();
+            own.memory.min = held.saturating_sub(Mib(spare));
+        };
+        assert_eq!(gives_way(least), gives, "{spare} MiB to spare");
+    }
+}
+
+#[test]
+fn one_low_reading_is_not_enough_to_give_way() {
+    let mut story = nearly_full([holding(102, Mib::gib(10), 1500)], Mib::ZERO);
+    story.vm(102).tags = vec!["autoscale-classic".into()];
+    let mut own = story.settings.profiles["default"].clone();
+    own.policy = PolicyKind::Threshold;
+    story.settings.profiles.insert("classic".into(), own);
+    // Short of memory, so that anything helps it.
+    let mut needy = holding(101, Mib::gib(2), 1900);
+    needy.memory.need = needy.memory.need.map(|mut need| {
+        need.pressure = true;
+        need
+    });
+    joins(&mut story, needy);
+    leave(&mut story, 0);
+    let first = story.tick();
+    assert!(first.changes.iter().all(|change| change.vm.get() != 102));
+    story.snapshot = later(story.snapshot.clone(), TICK);
+    let second = story.tick();
+    assert!(second.changes.iter().any(|change| change.vm.get() == 102));
 }

@@ -159,8 +159,17 @@ fn what_is_unknown_of_a_vm_is_promised_to_it() {
     assert!(!refused(&silent, Mib::gib(13)));
     silent.memory.resident = Reading::unknown("there is no such file");
     assert!(refused(&silent, Mib::gib(16)));
+    silent.power = Power::Unknown("its pid file cannot be read".into());
+    assert!(refused(&silent, Mib::gib(16)));
+    silent.owner = "pve2".parse().unwrap();
+    assert!(!refused(&silent, Mib::gib(4)));
+    silent.owner = "pve1".parse().unwrap();
     silent.power = Power::Stopped;
     assert!(!refused(&silent, Mib::gib(4)));
+    (silent.unreadable, silent.power) = (Some("EIO".into()), Power::Unknown("EIO".into()));
+    let mut story = nearly_full([silent, hungry], Mib::gib(20));
+    let why = story.reason(101, Resource::Memory).to_string();
+    assert!(why.contains("what VM 102 was given: EIO"), "{why}");
 }
 
 #[test]
