@@ -143,6 +143,22 @@ fn a_reading_that_is_looked_at_twice_is_one_reading() {
 }
 
 #[test]
+fn a_reading_that_is_missing_begins_the_row_anew() {
+    let mut calm = vm(101);
+    calm.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
+    calm.cpu.usage = cpu_usage(2.4);
+    let read = calm.cpu.usage.clone();
+    let mut story = Story::of([calm]);
+    assert_eq!(story.step().verdicts[0].reason, Reason::FirstLowReading);
+    story.vm(101).cpu.usage = Reading::unknown("gone");
+    story.step();
+    let at = story.snapshot.at;
+    story.vm(101).cpu.usage = Reading::known(read.value().unwrap().clone(), at, Source::Cgroup);
+    assert_eq!(story.step().verdicts[0].reason, Reason::FirstLowReading);
+    assert_eq!(story.step().changes.len(), 1);
+}
+
+#[test]
 fn memory_never_shrinks_below_what_the_guest_needs() {
     let mut story = Story::of([vm(101)]);
     story.vm(101).memory.balloon.actual = Reading::known(Mib::gib(16), NOW, Source::Qemu);

@@ -365,3 +365,31 @@ proptest! {
         }
     }
 }
+
+/// Whether a rise is open after seconds in which so many cores were used of two.
+fn rises(used: &[f64]) -> bool {
+    let mut profile = Profile::default();
+    for (second, used) in (0..).zip(used) {
+        profile.look(&Look {
+            now: Moment::from_millis(i64::from(second) * 1000),
+            second,
+            resource: Resource::Cpu,
+            used: *used,
+            booked: with_reserve(Resource::Cpu, *used),
+            wish: 2.0,
+            min: 1.0,
+            max: 8.0,
+            grain: 1.0,
+        });
+    }
+    profile.rise.is_some()
+}
+
+#[test]
+fn a_burst_of_a_second_is_no_rise_and_does_not_hide_the_one_after_it() {
+    assert!(!rises(&[0.3, 0.3, 0.3, 0.3]));
+    assert!(!rises(&[0.3, 2.0, 0.3, 0.3, 0.3]));
+    assert!(rises(&[0.3, 2.0, 2.0, 2.0, 2.0]));
+    assert!(rises(&[0.3, 2.0, 0.3, 0.3, 2.0, 2.0, 2.0]));
+    assert!(!rises(&[0.3, 2.0, 0.3, 0.3, 2.0, 0.3, 0.3, 0.3]));
+}
