@@ -143,6 +143,29 @@ fn a_reading_that_is_looked_at_twice_is_one_reading() {
 }
 
 #[test]
+fn vcpus_that_leave_one_by_one_are_one_change_for_the_policy() {
+    let mut story = Story::of([vm(101)]);
+    let change = InHand {
+        lever: Lever::Vcpus,
+        from: Amount::vcpus(8),
+        to: Amount::vcpus(4),
+    };
+    for (vcpus, in_hand) in [(8, None), (7, Some(change)), (6, Some(change)), (4, None)] {
+        let at = story.snapshot.at;
+        story.vm(101).cpu.vcpus = Reading::known(vcpus, at, Source::Qemu);
+        story.vm(101).in_hand = in_hand.into_iter().collect();
+        story.tick();
+        story.snapshot = later(story.snapshot.clone(), TICK);
+    }
+    let learned = story.memory.of_vm(101.try_into().unwrap());
+    let learned = serde_json::to_value(learned).unwrap();
+    assert_eq!(
+        learned["cpu"]["policy"]["adaptive"]["cpu"]["pace"]["changes"],
+        1.0
+    );
+}
+
+#[test]
 fn a_reading_that_is_missing_begins_the_row_anew() {
     let mut calm = vm(101);
     calm.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
