@@ -2,7 +2,7 @@
 //!
 //! Shortage of memory cannot be foreseen, but how much a need swings shows how far it may swing again. So a guest keeps
 //! the peak of its [`Rest`], and above it half of what the need has moved within that time. It is shrunk only when
-//! what it holds beyond has cost as much as many changes, and given back all of it at once if it wants some of it soon.
+//! what it holds beyond has cost as much as some changes, and given back all of it at once if it wants some of it soon.
 //!
 //! While a need rises, each growth costs as much as it does to hold a reserve for a time; how much to give ahead is
 //! the economic order quantity (Harris, 1913) for the rise of the last ten minutes.
@@ -28,14 +28,12 @@ const WATCHED: Duration = Duration::from_secs(180);
 /// Nobody looked for so long: what was seen before tells nothing of the present.
 const UNWATCHED: Duration = Duration::from_secs(600);
 /// What holding more than enough must have cost, in changes, before it is given back.
-const PATIENCE: f64 = 40.0;
+const PATIENCE: f64 = 5.0;
 /// Less than this is not worth a shrink: the smallest module.
 const LEAST_MIB: f64 = 512.0;
-/// The share of its swing that a guest keeps beyond its peak and its margin.
-const SWING: f64 = 0.5;
 /// Where so small a share of what was enough for the whole rest is enough for a short one, the short one counts: a lone
-/// peak far above all else, as when a program starts beside the one that it replaces, is not worth an hour.
-const FAR_LESS: f64 = 0.25;
+/// peak far above all else, as when a program starts beside the one that it replaces, is not worth it.
+const FAR_LESS: f64 = 0.45;
 /// What was enough for so many seconds does for now.
 const FOR_NOW: f64 = 600.0;
 /// A rise is measured over this time.
@@ -171,11 +169,8 @@ impl Memory {
     /// What was enough within so many seconds, and for what is to be expected of that.
     fn enough_within(&self, seen: &Observation<'_>, seconds: f64) -> f64 {
         let peak = self.rest.peak(seen.now, seconds);
-        // Where needs are told apart in coarse steps, one step is no swing.
-        let swing = peak - self.rest.low(seen.now, seconds) - self.rest.coarse();
-        let swing = swing.max(0.0);
         let margin = memory_margin(Mib::from_f64(peak)).as_f64();
-        let enough = peak + SWING * swing + margin;
+        let enough = self.rest.expected(seen.now, seconds) + margin;
         let grain = if seen.grain.is_finite() {
             seen.grain.max(1.0)
         } else {

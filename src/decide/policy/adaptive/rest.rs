@@ -1,7 +1,8 @@
 //! How long memory is left to a guest that does not use it.
 //!
-//! What was needed within the rest stays. The rest begins at an hour; for what is far more than all else, a third of it.
-//! Each time that memory is wanted back soon after it was taken, the rest grows threefold; it comes back down over weeks.
+//! What was needed within the rest stays. The rest begins at a quarter of an hour; for what is far more than all else, half
+//! of it. A need that comes back after some minutes makes it an hour, before anything was taken. Each time that memory is
+//! wanted back soon after it was taken, it grows threefold. It comes back down over weeks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,8 +13,12 @@ use crate::domain::Moment;
 
 use super::extremes::{self, Extremes, UNIT_MIB};
 
-/// The shortest rest.
-const SHORTEST: Duration = Duration::from_secs(3600);
+/// The shortest rest, and the first. What shorter and longer ones cost is in `docs/backtest.md`.
+const SHORTEST: Duration = Duration::from_secs(900);
+/// The shortest rest of a guest whose needs come back after some minutes.
+const COMES_BACK: Duration = Duration::from_secs(3600);
+/// What was needed before this time and not since, and then again, comes back after some minutes.
+const SOME_MINUTES: Duration = Duration::from_secs(300);
 /// The longest: a daily peak is kept from day to day, unless it is far more than all else.
 const LONGEST: Duration = Duration::from_secs(26 * 3600);
 /// What is wanted back within this time should have stayed. What was far more than all else and comes back later, also
@@ -25,6 +30,8 @@ const AT_ONCE: Duration = Duration::from_secs(600);
 const GROWTH: f64 = 3.0;
 /// The time constant with which it shrinks.
 const FORGETS: Duration = Duration::from_secs(7 * 86_400);
+/// The share of its swing that a guest is expected to need beyond its peak.
+const SWING: f64 = 0.5;
 /// Needs are told apart in so many steps of what the VM may have, so that few are kept.
 const STEPS: f64 = 1024.0;
 
@@ -93,8 +100,10 @@ impl Rest {
             .filter(|(at, _)| *at <= now && now.since(*at) <= TOO_SOON);
         let wanted_back = self.taken.filter(|_| with_margin > held);
         if wanted_back.is_some_and(|(_, before)| with_margin <= before) {
-            self.seconds = (self.seconds * GROWTH).min(LONGEST.as_secs_f64());
+            self.lasts_at_least((self.seconds * GROWTH).max(COMES_BACK.as_secs_f64()));
             self.taken = None;
+        } else if self.comes_back(now, need) {
+            self.lasts_at_least(COMES_BACK.as_secs_f64());
         }
         let up = (need / self.step).ceil() * self.step;
         let down = self.step_below(need);
@@ -104,9 +113,30 @@ impl Rest {
         at_once.map(|(_, before)| before)
     }
 
-    /// By how much more than in the finest steps a need may be off.
-    pub(super) fn coarse(&self) -> f64 {
-        self.step - UNIT_MIB
+    fn lasts_at_least(&mut self, seconds: f64) {
+        self.seconds = self.seconds.max(seconds).min(LONGEST.as_secs_f64());
+    }
+
+    /// Whether `need` is more than was to be expected of the last minutes, and no more than was needed before. It would have
+    /// been missing to a guest that had rested for these minutes only.
+    fn comes_back(&self, now: Moment, need: f64) -> bool {
+        let minutes = SOME_MINUTES.as_secs_f64();
+        // Otherwise nobody has looked for so long.
+        oldest_within(&self.peaks, now, minutes).is_some()
+            && need > self.expected(now, minutes)
+            && need <= self.peak(now, TOO_SOON.as_secs_f64())
+    }
+
+    /// By how much the need has moved within so many seconds.
+    fn swing(&self, now: Moment, seconds: f64) -> f64 {
+        let swing = self.peak(now, seconds) - self.low(now, seconds);
+        // Where needs are told apart in coarse steps, one step is no swing.
+        (swing - (self.step - UNIT_MIB)).max(0.0)
+    }
+
+    /// The most that is to be expected where only so many seconds are known: their peak, and a share of their swing.
+    pub(super) fn expected(&self, now: Moment, seconds: f64) -> f64 {
+        self.peak(now, seconds) + SWING * self.swing(now, seconds)
     }
 
     /// How many seconds a need counts.
@@ -114,9 +144,13 @@ impl Rest {
         self.seconds
     }
 
-    /// How many seconds it counts where it was far more than all else.
+    /// How many seconds it counts where it was far more than all else. A guest whose needs come back has no lone peaks.
     pub(super) fn short(&self) -> f64 {
-        self.seconds / 3.0
+        if self.seconds < COMES_BACK.as_secs_f64() / 2.0 {
+            self.seconds / 2.0
+        } else {
+            self.seconds
+        }
     }
 
     /// The largest need of so many seconds.
@@ -125,7 +159,7 @@ impl Rest {
     }
 
     /// The smallest need of so many seconds.
-    pub(super) fn low(&self, now: Moment, seconds: f64) -> f64 {
+    fn low(&self, now: Moment, seconds: f64) -> f64 {
         oldest_within(&self.lows, now, seconds).map_or(0.0, |(_, low)| low)
     }
 
@@ -203,11 +237,51 @@ mod tests {
     }
 
     #[test]
-    fn a_peak_counts_for_an_hour_at_first() {
+    fn a_peak_counts_for_a_quarter_of_an_hour_at_first() {
         let mut rest = Rest::default();
         live(&mut rest, 0, 1, 8.0 * GIB, 16.0 * GIB);
-        assert_eq!(live(&mut rest, 1, 59, 2.0 * GIB, 16.0 * GIB), 8.0 * GIB);
-        assert_eq!(live(&mut rest, 60, 2, 2.0 * GIB, 16.0 * GIB), 2.0 * GIB);
+        assert_eq!(live(&mut rest, 1, 14, 2.0 * GIB, 16.0 * GIB), 8.0 * GIB);
+        assert_eq!(live(&mut rest, 15, 2, 2.0 * GIB, 16.0 * GIB), 2.0 * GIB);
+    }
+
+    #[test]
+    fn what_comes_back_after_some_minutes_counts_for_an_hour_from_then_on() {
+        let hour = COMES_BACK.as_secs_f64();
+        for (low, minutes, again, an_hour) in [
+            (2.0, 7, 8.0, true),
+            (2.0, 29, 8.0, true),
+            // It never was away.
+            (2.0, 4, 8.0, false),
+            // As good as never before.
+            (2.0, 31, 8.0, false),
+            (2.0, 7, 8.1, false),
+            (7.0, 7, 7.0, false),
+        ] {
+            let mut rest = Rest::default();
+            live(&mut rest, 0, 2, 8.0 * GIB, 16.0 * GIB);
+            live(&mut rest, 2, minutes, low * GIB, 16.0 * GIB);
+            live(&mut rest, 2 + minutes, 1, again * GIB, 16.0 * GIB);
+            let rests = rest.whole();
+            assert_eq!(rests >= hour, an_hour, "{minutes} min, {again}: {rests}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_saw_going_does_not_come_back() {
+        let mut rest = Rest::default();
+        live(&mut rest, 0, 2, 8.0 * GIB, 16.0 * GIB);
+        live(&mut rest, 8, 1, 8.0 * GIB, 16.0 * GIB);
+        assert!(rest.whole() < COMES_BACK.as_secs_f64());
+    }
+
+    #[test]
+    fn who_needs_it_again_and_again_has_no_lone_peaks() {
+        let mut rest = Rest::default();
+        live(&mut rest, 0, 2, 8.0 * GIB, 16.0 * GIB);
+        assert_eq!(rest.short(), rest.whole() / 2.0);
+        live(&mut rest, 2, 7, 2.0 * GIB, 16.0 * GIB);
+        live(&mut rest, 9, 1, 8.0 * GIB, 16.0 * GIB);
+        assert_eq!(rest.short(), rest.whole());
     }
 
     #[test]
@@ -233,8 +307,12 @@ mod tests {
         live(&mut rest, 1, 62, 2.0 * GIB, 16.0 * GIB);
         live(&mut rest, 63, 1, 2.0 * GIB, 3.0 * GIB);
         live(&mut rest, 64, 1, 8.0 * GIB, 3.0 * GIB);
-        assert_eq!(live(&mut rest, 65, 175, 2.0 * GIB, 9.0 * GIB), 8.0 * GIB);
-        assert_eq!(live(&mut rest, 240, 10, 2.0 * GIB, 9.0 * GIB), 2.0 * GIB);
+        assert_eq!(live(&mut rest, 65, 59, 2.0 * GIB, 9.0 * GIB), 8.0 * GIB);
+        assert_eq!(live(&mut rest, 124, 10, 2.0 * GIB, 9.0 * GIB), 2.0 * GIB);
+        live(&mut rest, 134, 1, 2.0 * GIB, 3.0 * GIB);
+        live(&mut rest, 135, 1, 8.0 * GIB, 3.0 * GIB);
+        assert_eq!(live(&mut rest, 136, 175, 2.0 * GIB, 9.0 * GIB), 8.0 * GIB);
+        assert_eq!(live(&mut rest, 311, 10, 2.0 * GIB, 9.0 * GIB), 2.0 * GIB);
     }
 
     #[test]
