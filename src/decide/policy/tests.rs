@@ -258,8 +258,8 @@ fn adaptive_does_not_run_after_bursts_of_a_second() {
 }
 
 #[test]
-fn adaptive_keeps_a_lone_peak_far_above_all_else_for_a_short_time_only() {
-    for (peak, minutes) in [(15_000.0, 7..10), (3500.0, 15..30)] {
+fn adaptive_keeps_a_lone_peak_for_half_of_the_rest_and_a_few_changes_worth() {
+    for (peak, minutes) in [(15_000.0, 8..9), (4200.0, 10..13), (3900.0, 20..24)] {
         let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Memory);
         let per_minute = 60 / TICK.as_secs();
         (0..300 * per_minute).for_each(|_| {
@@ -274,6 +274,35 @@ fn adaptive_keeps_a_lone_peak_far_above_all_else_for_a_short_time_only() {
         let kept = kept.unwrap_or(0) / per_minute;
         assert!(minutes.contains(&kept), "{peak} MiB for {kept} minutes");
     }
+}
+
+#[test]
+fn a_guest_that_nobody_looked_at_for_long_is_watched_before_anything_is_taken() {
+    for unseen in [310, 470, 590, 700] {
+        let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Memory);
+        (0..3600 / TICK.as_secs()).for_each(|_| {
+            vm.live(10_000.0);
+        });
+        let held = vm.allocation;
+        vm.now = vm.now + Duration::from_secs(unseen);
+        let seconds = (0..).find(|_| vm.live(2000.0) < held).unwrap_or(0) * TICK.as_secs();
+        assert!(seconds >= 175, "{unseen} s unseen: taken after {seconds} s");
+    }
+}
+
+#[test]
+fn a_guest_that_was_in_distress_is_not_soon_what_it_was_before() {
+    let mut vm = Vm::new(PolicyKind::Adaptive, Resource::Memory);
+    (0..600 / TICK.as_secs()).for_each(|_| {
+        vm.live(3000.0);
+    });
+    let before = vm.allocation;
+    // It runs out of memory before its statistics say so, and a program is killed for it.
+    vm.allocation = vm.tell(3000.0, true).amount;
+    let held = vm.allocation;
+    assert!(held > 1.4 * before, "{held}");
+    let seconds = (0..).find(|_| vm.live(3000.0) < held).unwrap_or(0) * TICK.as_secs();
+    assert!((900..1200).contains(&seconds), "{seconds} s");
 }
 
 #[test]

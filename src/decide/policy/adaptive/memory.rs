@@ -25,14 +25,12 @@ const UNKNOWN_NEED: f64 = 1.5;
 const DISTRESS: f64 = 1.5;
 /// So long a guest is watched before anything is taken from it for the first time, or again after nobody looked.
 const WATCHED: Duration = Duration::from_secs(180);
-/// Nobody looked for so long: what was seen before tells nothing of the present.
-const UNWATCHED: Duration = Duration::from_secs(600);
 /// What holding more than enough must have cost, in changes, before it is given back.
 const PATIENCE: f64 = 5.0;
 /// Less than this is not worth a shrink: the smallest module.
 const LEAST_MIB: f64 = 512.0;
 /// Where so small a share of what was enough for the whole rest is enough for a short one, the short one counts: a lone
-/// peak far above all else, as when a program starts beside the one that it replaces, is not worth it.
+/// peak of twice what else is needed, as when a program starts beside the one that it replaces, is not worth it.
 const FAR_LESS: f64 = 0.45;
 /// What was enough for so many seconds does for now.
 const FOR_NOW: f64 = 600.0;
@@ -73,6 +71,10 @@ impl Memory {
         let back = self
             .rest
             .take_in(now, since, value, value + margin, seen.allocation);
+        if seen.short {
+            // Its need is not known, and all that it held was not enough.
+            self.rest.needs_at_least(now, seen.allocation);
+        }
         if seen.allocation != self.held {
             self.held = seen.allocation;
             if !self.shrinks {
@@ -97,15 +99,17 @@ impl Memory {
         }
     }
 
-    /// The time since the last look.
+    /// The time since the last look; nothing where nobody has looked for so long that the guest is watched anew.
     fn since_last_look(&mut self, now: Moment) -> Duration {
-        let since = self.looked.map_or(UNWATCHED, |looked| now.since(looked));
+        let since = self.looked.map(|looked| now.since(looked));
         self.looked = Some(now);
-        if since >= UNWATCHED || self.watched.is_none() {
-            self.watched = Some(now);
-            return Duration::ZERO;
+        match since.filter(|since| *since <= LONGEST_LOOK) {
+            Some(since) if self.watched.is_some() => since,
+            _ => {
+                self.watched = Some(now);
+                Duration::ZERO
+            }
         }
-        since.min(LONGEST_LOOK)
     }
 
     /// What to give beyond the need while it rises.

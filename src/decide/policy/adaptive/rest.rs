@@ -1,8 +1,8 @@
 //! How long memory is left to a guest that does not use it.
 //!
-//! What was needed within the rest stays. The rest begins at a quarter of an hour; for what is far more than all else, half
-//! of it. A need that comes back after some minutes makes it an hour, before anything was taken. Each time that memory is
-//! wanted back soon after it was taken, it grows threefold. It comes back down over weeks.
+//! What was needed within the rest stays. The rest begins at a quarter of an hour; for a lone peak, half of it. A need that
+//! comes back after some minutes makes it an hour, whether anything was taken or not, and no peak is a lone one then. Each time
+//! that memory is wanted back soon after it was taken, the rest grows threefold. It comes back down over weeks.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,12 +17,14 @@ use super::extremes::{self, Extremes, UNIT_MIB};
 const SHORTEST: Duration = Duration::from_secs(900);
 /// The shortest rest of a guest whose needs come back after some minutes.
 const COMES_BACK: Duration = Duration::from_secs(3600);
+/// Who rests less has lone peaks: whose needs came back has none for more than a week.
+const HAS_LONE_PEAKS: Duration = Duration::from_secs(1800);
 /// What was needed before this time and not since, and then again, comes back after some minutes.
 const SOME_MINUTES: Duration = Duration::from_secs(300);
-/// The longest: a daily peak is kept from day to day, unless it is far more than all else.
+/// The longest: a daily peak is kept from day to day.
 const LONGEST: Duration = Duration::from_secs(26 * 3600);
-/// What is wanted back within this time should have stayed. What was far more than all else and comes back later, also
-/// each hour, costs less to give again than to keep.
+/// What is wanted back within this time should have stayed. A lone peak that comes back later, also each hour, costs less
+/// to give again than to keep.
 const TOO_SOON: Duration = Duration::from_secs(1800);
 /// Whoever wants something back within this time is given back all that was taken, since more is likely to follow.
 const AT_ONCE: Duration = Duration::from_secs(600);
@@ -105,23 +107,29 @@ impl Rest {
         } else if self.comes_back(now, need) {
             self.lasts_at_least(COMES_BACK.as_secs_f64());
         }
-        let up = (need / self.step).ceil() * self.step;
+        self.needs_at_least(now, need);
         let down = self.step_below(need);
-        note(&mut self.peaks, now, up, |older| older <= up);
         note(&mut self.lows, now, down, |older| older >= down);
         let at_once = wanted_back.filter(|(at, _)| now.since(*at) <= AT_ONCE);
         at_once.map(|(_, before)| before)
+    }
+
+    /// So much was needed at least, however much it was.
+    pub(super) fn needs_at_least(&mut self, now: Moment, need: f64) {
+        let up = (need / self.step).ceil() * self.step;
+        note(&mut self.peaks, now, up, |older| older <= up);
     }
 
     fn lasts_at_least(&mut self, seconds: f64) {
         self.seconds = self.seconds.max(seconds).min(LONGEST.as_secs_f64());
     }
 
-    /// Whether `need` is more than was to be expected of the last minutes, and no more than was needed before. It would have
-    /// been missing to a guest that had rested for these minutes only.
+    /// Whether `need` is more than was to be expected of the last minutes, and no more than was needed before: a rest of these
+    /// minutes only would have been too short. By how much, and whether it would have been worth a shrink, does not matter:
+    /// small needs that come and go tell of large ones.
     fn comes_back(&self, now: Moment, need: f64) -> bool {
         let minutes = SOME_MINUTES.as_secs_f64();
-        // Otherwise nobody has looked for so long.
+        // Without any, nobody has looked for so long.
         oldest_within(&self.peaks, now, minutes).is_some()
             && need > self.expected(now, minutes)
             && need <= self.peak(now, TOO_SOON.as_secs_f64())
@@ -144,9 +152,9 @@ impl Rest {
         self.seconds
     }
 
-    /// How many seconds it counts where it was far more than all else. A guest whose needs come back has no lone peaks.
+    /// How many seconds a lone peak counts. A guest whose needs come back has none.
     pub(super) fn short(&self) -> f64 {
-        if self.seconds < COMES_BACK.as_secs_f64() / 2.0 {
+        if self.seconds < HAS_LONE_PEAKS.as_secs_f64() {
             self.seconds / 2.0
         } else {
             self.seconds
@@ -176,7 +184,14 @@ impl Rest {
     /// For how many seconds of the same need the peaks and lows of both spans stay what they are, at least.
     pub(super) fn stays(&self, now: Moment) -> f64 {
         // The rest shortens meanwhile.
-        let shortening = (self.seconds - SHORTEST.as_secs_f64()) / FORGETS.as_secs_f64();
+        let beyond = self.seconds - SHORTEST.as_secs_f64();
+        let shortening = beyond / FORGETS.as_secs_f64();
+        let lone = (HAS_LONE_PEAKS - SHORTEST).as_secs_f64();
+        let none_yet = if beyond >= lone {
+            FORGETS.as_secs_f64() * (beyond / lone).ln()
+        } else {
+            f64::INFINITY
+        };
         let ends = |list: &Extremes, seconds: f64| {
             // The youngest is renewed as long as the need is the same.
             let (at, _) =
@@ -188,7 +203,7 @@ impl Rest {
         let all = spans
             .iter()
             .flat_map(|seconds| [&self.peaks, &self.lows].map(|list| ends(list, *seconds)));
-        all.flatten().fold(f64::INFINITY, f64::min)
+        all.flatten().fold(none_yet, f64::min)
     }
 }
 
@@ -264,6 +279,50 @@ mod tests {
             let rests = rest.whole();
             assert_eq!(rests >= hour, an_hour, "{minutes} min, {again}: {rests}");
         }
+    }
+
+    #[test]
+    fn a_swing_that_grows_by_less_than_half_does_not_come_back() {
+        for (again, an_hour) in [(3.4, false), (3.6, true)] {
+            let mut rest = Rest::default();
+            live(&mut rest, 0, 2, 4.0 * GIB, 16.0 * GIB);
+            for minute in 2..12 {
+                let need = if minute % 2 == 0 { 2.0 } else { 3.0 };
+                live(&mut rest, minute, 1, need * GIB, 16.0 * GIB);
+            }
+            live(&mut rest, 12, 1, again * GIB, 16.0 * GIB);
+            assert_eq!(rest.whole() >= COMES_BACK.as_secs_f64(), an_hour, "{again}");
+        }
+    }
+
+    #[test]
+    fn after_more_than_a_week_of_calm_lone_peaks_are_known_again() {
+        let mut rest = Rest::default();
+        live(&mut rest, 0, 2, 8.0 * GIB, 16.0 * GIB);
+        live(&mut rest, 2, 7, 2.0 * GIB, 16.0 * GIB);
+        live(&mut rest, 9, 1, 8.0 * GIB, 16.0 * GIB);
+        const DAY: i64 = 24 * 60;
+        live(&mut rest, 10, 7 * DAY, 2.0 * GIB, 16.0 * GIB);
+        assert_eq!(rest.short(), rest.whole());
+        live(&mut rest, 10 + 7 * DAY, DAY, 2.0 * GIB, 16.0 * GIB);
+        assert_eq!(rest.short(), rest.whole() / 2.0);
+        live(&mut rest, 10 + 8 * DAY, 60 * DAY, 2.0 * GIB, 16.0 * GIB);
+        assert!((899.0..905.0).contains(&rest.whole()), "{}", rest.whole());
+    }
+
+    #[test]
+    fn the_answer_does_not_stand_beyond_the_time_in_which_a_peak_becomes_a_lone_one() {
+        let mut rest = Rest {
+            seconds: 1800.5,
+            ..Rest::default()
+        };
+        live(&mut rest, 0, 1, 8.0 * GIB, 16.0 * GIB);
+        live(&mut rest, 1, 1, 2.0 * GIB, 16.0 * GIB);
+        let stays = rest.stays(Moment::from_millis(60_000));
+        let later = 2 + (stays / 60.0) as i64;
+        assert!(rest.short() == rest.whole() && stays < 300.0, "{stays}");
+        live(&mut rest, 2, later, 2.0 * GIB, 16.0 * GIB);
+        assert_eq!(rest.short(), rest.whole() / 2.0);
     }
 
     #[test]
