@@ -113,10 +113,16 @@ pub(super) fn share_out(judged: &mut [Judged], budget: &mut Budget) {
             .collect();
         let requests: Vec<Request> = served.iter().map(|j| j.request()).collect();
         for (judged, granted) in served.iter_mut().zip(budget.share(resource, &requests)) {
+            let request = judged.request();
             match (granted, &mut judged.go) {
-                (Ok(granted), Some((movable, to))) => *to = movable.granted(granted),
+                (Ok(granted), Some((movable, to))) => {
+                    *to = movable.granted(granted);
+                    let extra = request.extra - granted;
+                    judged.refused =
+                        (extra >= request.grain).then_some(Request { extra, ..request });
+                }
                 (Err(reason), _) => {
-                    judged.refused = Some(judged.request());
+                    judged.refused = Some(request);
                     judged.go = None;
                     judged.verdict.reason = reason;
                 }

@@ -15,8 +15,10 @@ pub(super) fn reclaim(judged: &mut [Judged], budget: &Budget) {
         let Some(mut shortage) = budget.shortage(resource) else {
             continue;
         };
-        let refused = judged.iter().filter(|j| j.verdict.resource == resource);
-        let refused = refused.filter_map(|j| Some((j.priority, j.refused?)));
+        let of_resource = || judged.iter().filter(|j| j.verdict.resource == resource);
+        // What is given back of itself need not be taken as well.
+        shortage.there += of_resource().map(|j| (-j.extra()).max(0.0)).sum::<f64>();
+        let refused = of_resource().filter_map(|j| Some((j.priority, j.refused?)));
         let mut refused: Vec<(u32, Request)> = refused.collect();
         refused.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
         for (priority, request) in refused {

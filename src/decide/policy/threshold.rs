@@ -21,9 +21,11 @@ const MEMORY_STEP_MIB: f64 = 512.0;
 const TIERS_UP: [(f64, f64); 3] = [(0.9, 4.0), (0.5, 2.0), (0.0, 1.0)];
 /// Steps down, by how much of the way from the threshold to no usage at all is gone.
 const TIERS_DOWN: [(f64, f64); 2] = [(0.75, 2.0), (0.0, 1.0)];
-/// The windows are kept in parts of this length or of a thirtieth of the longer one, so that what is stored stays small
+/// The last minutes are kept in parts of this length or of a thirtieth of the longest window, so that what is stored stays small
 /// and does not depend on how often it is fed.
 const PART: Duration = Duration::from_secs(10);
+/// What was enough for so long does for now.
+const FOR_NOW: Duration = Duration::from_secs(600);
 /// Sizes that are kept of a period, so that what is stored stays small; older ones count as not known.
 const HELD_MOST: usize = 32;
 
@@ -60,6 +62,9 @@ struct Part {
     start: Moment,
     least: f64,
     most: f64,
+    /// The most that was used; nothing in what an older version has stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used: Option<f64>,
 }
 
 impl Policy for Threshold {
@@ -95,7 +100,7 @@ impl Policy for Threshold {
             (seen.allocation, Reason::Fits)
         };
         let right = right.clamp(seen.min.min(seen.max), seen.max);
-        let (least, most) = self.take_in(seen, right);
+        let (least, most) = self.take_in(seen, right, usage);
         let before = self.at_start_of_period(seen);
         let amount = match right > seen.allocation {
             // Who is short waits for no window, and for memory not at all.
@@ -106,7 +111,7 @@ impl Policy for Threshold {
         };
         Want {
             amount,
-            enough: amount,
+            enough: self.for_now(seen).min(amount),
             need: usage,
             reason: if amount == seen.allocation {
                 Reason::Fits
@@ -145,9 +150,9 @@ impl Threshold {
 
     /// Takes in the size that is right now. Returns the least one of the window for growing, and the largest one of the
     /// window for shrinking.
-    fn take_in(&mut self, seen: &Observation<'_>, right: f64) -> (f64, f64) {
+    fn take_in(&mut self, seen: &Observation<'_>, right: f64, used: f64) -> (f64, f64) {
         let (now, steady) = (seen.now, &seen.settings.steady);
-        let longest = steady.up.max(steady.down);
+        let longest = steady.up.max(steady.down).max(FOR_NOW + PART * 2);
         // Parts from the future were written by a clock that has been set back.
         self.parts
             .retain(|part| part.start <= now && now.since(part.start) <= longest);
@@ -155,11 +160,13 @@ impl Threshold {
             Some(part) if now.since(part.start) < PART.max(longest / 30) => {
                 part.least = part.least.min(right);
                 part.most = part.most.max(right);
+                part.used = part.used.map(|most| most.max(used));
             }
             _ => self.parts.push_back(Part {
                 start: now,
                 least: right,
                 most: right,
+                used: Some(used),
             }),
         }
         let within = |span: Duration| {
@@ -176,6 +183,21 @@ impl Threshold {
             down => within(down).fold(right, |most, part| most.max(part.most)),
         };
         (least, most)
+    }
+
+    /// The size under which usage would not have been above the upper threshold in the last ten minutes; all that is held
+    /// where it was not seen for so long, or is short now.
+    fn for_now(&self, seen: &Observation<'_>) -> f64 {
+        let watched = self.parts.front().map(|part| seen.now.since(part.start));
+        if seen.short || watched.is_none_or(|watched| watched < FOR_NOW) {
+            return seen.allocation;
+        }
+        let used = self
+            .parts
+            .iter()
+            .map(|part| part.used.unwrap_or(f64::INFINITY));
+        let most = used.fold(0.0, f64::max);
+        (most / seen.settings.high.fraction()).max(seen.min.min(seen.max))
     }
 
     /// What the VM had when the period of the rates began, or as far back as is known.

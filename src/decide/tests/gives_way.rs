@@ -188,6 +188,60 @@ fn only_a_vm_that_may_be_shrunk_gives_way() {
 }
 
 #[test]
+fn under_every_policy_the_calm_give_way() {
+    let mut story = nearly_full([holding(102, Mib::gib(10), 3000)], Mib::ZERO);
+    story.vm(102).tags = vec!["autoscale-classic".into()];
+    let mut own = story.settings.profiles["default"].clone();
+    own.policy = PolicyKind::Threshold;
+    story.settings.profiles.insert("classic".into(), own);
+    wait(&mut story, 11);
+    let held = story.vm(102).memory.balloon.actual.clone();
+    assert_eq!(held.get(), Some(Mib::gib(10)), "it fits of itself");
+    joins(&mut story, holding(101, Mib::gib(2), 1900));
+    leave(&mut story, 0);
+    let plan = story.tick();
+    assert!(plan.changes.iter().any(|c| c.vm.get() == 102), "{plan:?}");
+}
+
+#[test]
+fn the_calm_give_way_for_what_is_missing_of_a_growth_too() {
+    for (free, gives_way) in [(300, true), (4000, false)] {
+        let mut story = a_calm_vm_on_a_full_node();
+        joins(&mut story, holding(101, Mib::gib(2), 1900));
+        leave(&mut story, free);
+        let plan = story.tick();
+        let moves = |vm| plan.changes.iter().any(|change| change.vm.get() == vm);
+        assert!(moves(101), "{free} MiB free: {plan:?}");
+        assert_eq!(moves(102), gives_way, "{free} MiB free");
+    }
+}
+
+#[test]
+fn what_is_given_back_of_itself_is_not_taken_from_others_as_well() {
+    let shrinks = |need| {
+        let mut story = a_calm_vm_on_a_full_node();
+        let mut own = story.settings.profiles["default"].clone();
+        own.policy = PolicyKind::Threshold;
+        story.settings.profiles.insert("classic".into(), own);
+        let mut other = holding(103, Mib::gib(8), need);
+        other.tags = vec!["autoscale-classic".into()];
+        joins(&mut story, other);
+        story.tick();
+        joins(&mut story, holding(101, Mib::gib(2), 1900));
+        leave(&mut story, 0);
+        let plan = story.tick();
+        [102, 103].map(|vm| {
+            let change = plan.changes.iter().find(|change| change.vm.get() == vm);
+            change.map_or(0.0, |change| change.from.value() - change.to.value())
+        })
+    };
+    let [alone, nothing] = shrinks(4000);
+    let [with_another, given] = shrinks(800);
+    assert_eq!((nothing, given), (0.0, 512.0));
+    assert_eq!(with_another, alone - given);
+}
+
+#[test]
 fn a_vm_that_was_short_lately_does_not_give_way() {
     for (minutes_ago, gives) in [(5, false), (11, true)] {
         let short = |_: &mut VmSettings, story: &mut Story| {

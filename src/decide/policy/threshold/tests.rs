@@ -269,3 +269,32 @@ fn without_windows_both_ways_are_taken_at_once() {
         assert_eq!(wants, expected, "at {second} s");
     }
 }
+
+#[test]
+fn what_would_not_have_passed_the_threshold_for_ten_minutes_does_for_now() {
+    let mut policy = Threshold::default();
+    let enough = |policy: &mut Threshold, second: i64, used: f64, short: bool| {
+        let now = Moment::from_millis(second * 1000);
+        let usage = [Sample {
+            at: now,
+            span: Duration::from_secs(5),
+            value: used,
+        }];
+        let mut seen = observation(&RULE, now, &usage, 10.0);
+        seen.short = short;
+        policy.want(&seen).enough
+    };
+    // Between the thresholds: it does not shrink of itself.
+    for second in (0..1200).step_by(5) {
+        let used = if second == 300 { 6.4 } else { 3.2 };
+        let enough = enough(&mut policy, second, used, false);
+        let expected = match second {
+            ..600 => 10.0,
+            600..900 => 8.0,
+            930.. => 4.0,
+            _ => enough,
+        };
+        assert_eq!(enough, expected, "after {second} s");
+    }
+    assert_eq!(enough(&mut policy, 1200, 3.2, true), 10.0, "short");
+}
