@@ -90,7 +90,7 @@ impl Serialize for Comparison {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(
             &format!("demand_{}_hours", self.unit()),
-            &self.bills[0].demand,
+            &told(self.bills[0].demand),
         )?;
         for way in Way::ALL {
             let bill = self.of(way);
@@ -116,10 +116,10 @@ impl Serialize for Named<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { bill, unit } = self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(&format!("allocated_{unit}_hours"), &bill.allocated)?;
-        map.serialize_entry(&format!("slack_{unit}_hours"), &bill.slack)?;
-        map.serialize_entry(&format!("unmet_{unit}_hours"), &bill.unmet)?;
-        map.serialize_entry("short_hours", &bill.short)?;
+        map.serialize_entry(&format!("allocated_{unit}_hours"), &told(bill.allocated))?;
+        map.serialize_entry(&format!("slack_{unit}_hours"), &told(bill.slack))?;
+        map.serialize_entry(&format!("unmet_{unit}_hours"), &told(bill.unmet))?;
+        map.serialize_entry("short_hours", &told(bill.short))?;
         map.serialize_entry("shortages", &bill.spells)?;
         map.serialize_entry("shortages_after_a_shrink", &bill.regretted)?;
         map.serialize_entry("changes", &bill.changes)?;
@@ -131,8 +131,10 @@ impl Serialize for Named<'_> {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// Hours of history, of all VMs together.
+    #[serde(serialize_with = "hours")]
     pub hours: f64,
     /// Hours in between of which nothing is known; they count nowhere else.
+    #[serde(serialize_with = "hours")]
     pub unknown_hours: f64,
     /// CPU.
     pub cpu: Comparison,
@@ -203,6 +205,15 @@ fn nothing(resource: Resource) -> Comparison {
         resource,
         bills: [Bill::default(); 4],
     }
+}
+
+/// A sum without what is off in it by the way in which it was added up.
+fn told(sum: f64) -> f64 {
+    (sum * 1e9).round() / 1e9
+}
+
+fn hours<S: Serializer>(sum: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(told(*sum))
 }
 
 /// Milliseconds become seconds, without a fraction where there is none.

@@ -229,3 +229,43 @@ fn the_page_needs_nothing_else_and_no_name_can_break_it() {
     assert_eq!(html.matches("<svg ").count(), 2);
     assert!(html.contains("prefers-color-scheme:dark"));
 }
+
+#[test]
+fn a_page_that_cannot_be_written_is_told_before_the_run_and_nothing_is_lost() {
+    let node = node();
+    let file = trace(&node, "office.csv", OFFICE);
+    let page = path(&node, "missing/report.html");
+    let run = backtest(&node, &["--trace", &file, "--html", &page]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
+    assert!(run.stderr.contains(&page), "{}", run.stderr);
+    // A page of before is still there when a run fails.
+    let page = trace(&node, "report.html", "before");
+    let run = backtest(&node, &["--trace", "missing.csv", "--html", &page]);
+    assert_eq!(run.code, Some(1));
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), "before");
+}
+
+#[test]
+fn what_is_named_twice_would_count_twice() {
+    let node = node();
+    let file = trace(&node, "office.csv", OFFICE);
+    for (args, what) in [
+        (["--trace", &file, &file], file.as_str()),
+        (["--vm", "101", "101"], "VM 101"),
+    ] {
+        let run = backtest(&node, &args);
+        assert_eq!(run.code, Some(1));
+        let told =
+            format!("vm-autoscale: {what} is named twice, and would count twice; name it once\n");
+        assert_eq!(run.stderr, told);
+    }
+}
+
+#[test]
+fn a_name_of_several_lines_is_told_on_one() {
+    let node = node();
+    let file = trace(&node, "of\nfice.csv", "no trace");
+    let run = backtest(&node, &["--trace", &file]);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    assert!(run.stderr.contains("of?fice.csv"), "{}", run.stderr);
+}

@@ -61,6 +61,19 @@ fn what_proxmox_recorded_is_run_and_its_gaps_are_said() {
     );
 }
 
+#[test]
+fn a_maximum_that_the_vm_cannot_have_while_it_runs_is_said() {
+    for (max, said) in [(8, false), (12, true)] {
+        let node = node();
+        node.write_config(&format!("profiles:\n  default:\n    cpu: {{max: {max}}}\n"));
+        record(&node);
+        let text = backtest(&node, &["--vm", "101"]).stdout;
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let note = "101 web: run up to 12 cores, as the configuration allows; it is given no more than 8 (sockets × cores)";
+        assert_eq!(text.contains(note), said, "{text}");
+    }
+}
+
 /// What VM 101 would have had under these limits: one core and 2 GiB are used all the time.
 fn limited(limits: &str) -> Value {
     let node = node();

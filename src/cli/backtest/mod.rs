@@ -7,7 +7,7 @@ mod records;
 mod sources;
 mod text;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::output::OutputFormat;
 use super::table::terminal_width;
@@ -16,7 +16,7 @@ use crate::backtest::report::Report;
 use crate::backtest::run;
 use crate::cluster::{self, Known};
 use crate::config::{self, CpuMethod, LoadError, MemoryMethod, Settings};
-use crate::domain::VmId;
+use crate::domain::{VmId, sanitize};
 use crate::pve::{Layout, Timeframe};
 
 /// Show what the agent would have done with a history, before it touches anything
@@ -65,16 +65,42 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, layout: &Layout, format: OutputFormat) -> Exit {
+    let told = |file: &Path, e: std::io::Error| format!("{}: {e}", shown(file));
+    if let Some(file) = &args.html
+        && let Err(e) = may_be_written(file)
+    {
+        return fail(told(file, e));
+    }
     let report = match report(args, layout) {
         Ok(report) => report,
         Err(why) => return fail(why),
     };
-    if let Some(file) = &args.html
-        && let Err(e) = std::fs::write(file, page::page(&report))
-    {
-        return fail(format_args!("{}: {e}", file.display()));
+    let told_to = show(format, &report, || text::text(&report, terminal_width()));
+    match &args.html {
+        Some(file) => match std::fs::write(file, page::page(&report)) {
+            Ok(()) => told_to,
+            Err(e) => fail(told(file, e)),
+        },
+        None => told_to,
     }
-    show(format, &report, || text::text(&report, terminal_width()))
+}
+
+/// Whether there can be a file of that name, which is told before a long run and not after it. Nothing is changed.
+fn may_be_written(file: &Path) -> Result<(), std::io::Error> {
+    match std::fs::OpenOptions::new().append(true).open(file) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let folder = file
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            folder.unwrap_or(Path::new(".")).metadata().map(|_| ())
+        }
+        other => other.map(|_| ()),
+    }
+}
+
+/// The name of a file, as it may be printed.
+fn shown(file: &Path) -> String {
+    sanitize(&file.display().to_string(), 400)
 }
 
 fn report(args: &Args, layout: &Layout) -> Result<Report, String> {

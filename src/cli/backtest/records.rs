@@ -27,6 +27,8 @@ struct Recorded {
     name: String,
     /// Its settings, if it is managed.
     own: Option<VmSettings>,
+    /// The most vCPUs that QEMU gives it while it runs.
+    most_vcpus: Cores,
 }
 
 /// The histories of the VMs that were named, without those of which nothing is recorded.
@@ -52,10 +54,11 @@ pub(super) fn read(args: &Args, layout: &Layout, settings: &Settings) -> Result<
     let mut empty = Vec::new();
     for (vm, record) in vms.into_iter().zip(records??) {
         let points: Vec<Point> = record.iter().map(point).collect();
-        let (id, name) = (vm.id, vm.name.clone());
+        let (id, name, beyond) = (vm.id, vm.name.clone(), beyond_qemu(&vm));
         match history(vm, &record, &points, args, settings) {
             Some(history) => {
                 sources.notes.extend(notes(&name, &history, &points));
+                sources.notes.extend(beyond);
                 sources.histories.push(history);
             }
             None => empty.push(id.to_string()),
@@ -86,6 +89,7 @@ fn find(vm: VmId, list: &VmList, layout: &Layout, settings: &Settings) -> Result
         node,
         name: format!("{vm} {}", config.name).trim_end().to_owned(),
         own,
+        most_vcpus: Cores::whole(config.max_vcpus()),
     })
 }
 
@@ -151,6 +155,18 @@ fn history(
         Some(own) => History::within(trace, &with_methods(own, args)),
         // Not managed yet: what it has been given is the most that it may have.
         None => History::new(trace, &with_methods(default(settings), args)),
+    })
+}
+
+/// That a VM is run with more vCPUs than it can be given while it runs, if that is so.
+fn beyond_qemu(vm: &Recorded) -> Option<String> {
+    let max = vm.own.as_ref()?.cpu.max;
+    (max > vm.most_vcpus).then(|| {
+        let (name, id, most) = (&vm.name, vm.id, vm.most_vcpus);
+        format!(
+            "{name}: run up to {max} cores, as the configuration allows; it is given no more than {most} (sockets × cores) \
+             until it is prepared (`vm-autoscale prepare {id}`) and was stopped and started."
+        )
     })
 }
 

@@ -1,8 +1,9 @@
 //! Where histories come from: trace files, or what Proxmox VE recorded.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Args, records};
+use super::{Args, records, shown};
 use crate::backtest::run::History;
 use crate::backtest::trace::Trace;
 use crate::config::{Settings, VmEntry, VmSettings};
@@ -23,8 +24,16 @@ pub(super) struct Sources {
 /// Reads the histories that were asked for.
 ///
 /// # Errors
-/// A file is no trace, a VM has no record, or there is no profile of that name: as a sentence.
+/// A file is no trace, a VM has no record, one of them is named twice, or there is no profile of that name: as a sentence.
 pub(super) fn read(args: &Args, layout: &Layout, settings: &Settings) -> Result<Sources, String> {
+    let twice =
+        |what: String| format!("{what} is named twice, and would count twice; name it once");
+    if let Some(id) = named_twice(&args.vm) {
+        return Err(twice(format!("VM {id}")));
+    }
+    if let Some(file) = named_twice(&args.trace) {
+        return Err(twice(shown(file)));
+    }
     if !args.vm.is_empty() {
         return records::read(args, layout, settings);
     }
@@ -58,8 +67,13 @@ pub(super) fn default(settings: &Settings) -> VmSettings {
     own.cloned().unwrap_or_default()
 }
 
+fn named_twice<T: Ord>(names: &[T]) -> Option<&T> {
+    let mut seen = BTreeSet::new();
+    names.iter().find(|name| !seen.insert(*name))
+}
+
 fn from_file(file: &Path) -> Result<Trace, String> {
-    let told = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
+    let told = |why: &dyn std::fmt::Display| format!("{}: {why}", shown(file));
     let bytes = std::fs::read(file).map_err(|e| told(&e))?;
     let text = String::from_utf8(bytes).map_err(|_| told(&"not UTF-8 text; is it a trace?"))?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
