@@ -21,11 +21,13 @@ const MEMORY_STEP_MIB: f64 = 512.0;
 const TIERS_UP: [(f64, f64); 3] = [(0.9, 4.0), (0.5, 2.0), (0.0, 1.0)];
 /// Steps down, by how much of the way from the threshold to no usage at all is gone.
 const TIERS_DOWN: [(f64, f64); 2] = [(0.75, 2.0), (0.0, 1.0)];
-/// The last minutes are kept in parts of this length or of a thirtieth of the longest window, so that what is stored stays small
+/// The windows are kept in parts of this length or of a thirtieth of the longer one, so that what is stored stays small
 /// and does not depend on how often it is fed.
 const PART: Duration = Duration::from_secs(10);
 /// What was enough for so long does for now.
 const FOR_NOW: Duration = Duration::from_secs(600);
+/// What was used in that time is kept in parts of this length.
+const USED_PART: Duration = Duration::from_secs(30);
 /// Sizes that are kept of a period, so that what is stored stays small; older ones count as not known.
 const HELD_MOST: usize = 32;
 
@@ -47,6 +49,9 @@ pub struct Threshold {
     /// What was held lately, oldest first: each size once, with the last time it was seen at.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     held: VecDeque<Held>,
+    /// What was used in the last minutes, oldest first.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    used: VecDeque<Used>,
 }
 
 /// A size that a VM had.
@@ -62,9 +67,13 @@ struct Part {
     start: Moment,
     least: f64,
     most: f64,
-    /// The most that was used; nothing in what an older version has stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    used: Option<f64>,
+}
+
+/// The most that was used in a part of the last minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Used {
+    start: Moment,
+    most: f64,
 }
 
 impl Policy for Threshold {
@@ -100,7 +109,7 @@ impl Policy for Threshold {
             (seen.allocation, Reason::Fits)
         };
         let right = right.clamp(seen.min.min(seen.max), seen.max);
-        let (least, most) = self.take_in(seen, right, usage);
+        let (least, most) = self.take_in(seen, right);
         let before = self.at_start_of_period(seen);
         let amount = match right > seen.allocation {
             // Who is short waits for no window, and for memory not at all.
@@ -111,7 +120,7 @@ impl Policy for Threshold {
         };
         Want {
             amount,
-            enough: self.for_now(seen).min(amount),
+            enough: self.for_now(seen, usage).min(amount),
             need: usage,
             reason: if amount == seen.allocation {
                 Reason::Fits
@@ -150,9 +159,9 @@ impl Threshold {
 
     /// Takes in the size that is right now. Returns the least one of the window for growing, and the largest one of the
     /// window for shrinking.
-    fn take_in(&mut self, seen: &Observation<'_>, right: f64, used: f64) -> (f64, f64) {
+    fn take_in(&mut self, seen: &Observation<'_>, right: f64) -> (f64, f64) {
         let (now, steady) = (seen.now, &seen.settings.steady);
-        let longest = steady.up.max(steady.down).max(FOR_NOW + PART * 2);
+        let longest = steady.up.max(steady.down);
         // Parts from the future were written by a clock that has been set back.
         self.parts
             .retain(|part| part.start <= now && now.since(part.start) <= longest);
@@ -160,13 +169,11 @@ impl Threshold {
             Some(part) if now.since(part.start) < PART.max(longest / 30) => {
                 part.least = part.least.min(right);
                 part.most = part.most.max(right);
-                part.used = part.used.map(|most| most.max(used));
             }
             _ => self.parts.push_back(Part {
                 start: now,
                 least: right,
                 most: right,
-                used: Some(used),
             }),
         }
         let within = |span: Duration| {
@@ -187,16 +194,22 @@ impl Threshold {
 
     /// The size under which usage would not have been above the upper threshold in the last ten minutes; all that is held
     /// where it was not seen for so long, or is short now.
-    fn for_now(&self, seen: &Observation<'_>) -> f64 {
-        let watched = self.parts.front().map(|part| seen.now.since(part.start));
-        if seen.short || watched.is_none_or(|watched| watched < FOR_NOW) {
+    fn for_now(&mut self, seen: &Observation<'_>, usage: f64) -> f64 {
+        let now = seen.now;
+        self.used
+            .retain(|used| used.start <= now && now.since(used.start) < FOR_NOW + USED_PART);
+        match self.used.back_mut() {
+            Some(last) if now.since(last.start) < USED_PART => last.most = last.most.max(usage),
+            _ => self.used.push_back(Used {
+                start: now,
+                most: usage,
+            }),
+        }
+        let first = self.used.front().map(|used| now.since(used.start));
+        if seen.short || first.is_none_or(|watched| watched < FOR_NOW) {
             return seen.allocation;
         }
-        let used = self
-            .parts
-            .iter()
-            .map(|part| part.used.unwrap_or(f64::INFINITY));
-        let most = used.fold(0.0, f64::max);
+        let most = self.used.iter().map(|used| used.most).fold(0.0, f64::max);
         (most / seen.settings.high.fraction()).max(seen.min.min(seen.max))
     }
 
