@@ -112,8 +112,8 @@ pub(super) fn share_out(judged: &mut [Judged], budget: &mut Budget) {
             .filter(|j| j.priority == priority && j.verdict.resource == resource && j.extra() > 0.0)
             .collect();
         let requests: Vec<Request> = served.iter().map(|j| j.request()).collect();
-        for (judged, granted) in served.iter_mut().zip(budget.share(resource, &requests)) {
-            let request = judged.request();
+        let granted = budget.share(resource, &requests);
+        for ((judged, request), granted) in served.iter_mut().zip(requests).zip(granted) {
             match (granted, &mut judged.go) {
                 (Ok(granted), Some((movable, to))) => {
                     *to = movable.granted(granted);
