@@ -117,12 +117,17 @@ fn a_saturated_vm_reaches_eight_cores_in_two_changes() {
     assert_eq!(targets.last(), Some(&Amount::Cpu(Cores::whole(8))));
 }
 
-#[test]
-fn a_calm_vm_comes_down_to_its_recent_peak_after_two_low_readings() {
+/// VM 101 with 8 vCPUs, which needs 2.4.
+fn calm_on_eight_vcpus() -> VmView {
     let mut calm = vm(101);
     calm.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
     calm.cpu.usage = cpu_usage(2.4);
-    let mut story = Story::of([calm]);
+    calm
+}
+
+#[test]
+fn a_calm_vm_comes_down_to_its_recent_peak_after_two_low_readings() {
+    let mut story = Story::of([calm_on_eight_vcpus()]);
     assert_eq!(story.step().verdicts[0].reason, Reason::FirstLowReading);
     let plan = story.step();
     assert_eq!(plan.changes.len(), 1);
@@ -131,11 +136,8 @@ fn a_calm_vm_comes_down_to_its_recent_peak_after_two_low_readings() {
 
 #[test]
 fn a_reading_that_is_looked_at_twice_is_one_reading() {
-    let mut calm = vm(101);
-    calm.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
-    calm.cpu.usage = cpu_usage(2.4);
-    let read = calm.cpu.usage.clone();
-    let mut story = Story::of([calm]);
+    let mut story = Story::of([calm_on_eight_vcpus()]);
+    let read = story.vm(101).cpu.usage.clone();
     assert_eq!(story.step().verdicts[0].reason, Reason::FirstLowReading);
     story.vm(101).cpu.usage = read;
     assert_eq!(story.step().verdicts[0].reason, Reason::FirstLowReading);
@@ -167,11 +169,8 @@ fn vcpus_that_leave_one_by_one_are_one_change_for_the_policy() {
 
 #[test]
 fn a_reading_that_is_missing_begins_the_row_anew() {
-    let mut calm = vm(101);
-    calm.cpu.vcpus = Reading::known(8, NOW, Source::Qemu);
-    calm.cpu.usage = cpu_usage(2.4);
-    let read = calm.cpu.usage.clone();
-    let mut story = Story::of([calm]);
+    let mut story = Story::of([calm_on_eight_vcpus()]);
+    let read = story.vm(101).cpu.usage.clone();
     assert_eq!(story.step().verdicts[0].reason, Reason::FirstLowReading);
     story.vm(101).cpu.usage = Reading::unknown("gone");
     story.step();

@@ -24,6 +24,14 @@ fn joins(story: &mut Story, needy: VmView) {
     story.snapshot = later(story.snapshot.clone(), TICK);
 }
 
+/// Has `vm` sized by `threshold`.
+fn under_the_classic_rule(story: &mut Story, vm: u32) {
+    story.vm(vm).tags = vec!["autoscale-classic".into()];
+    let mut own = story.settings.profiles["default"].clone();
+    own.policy = PolicyKind::Threshold;
+    story.settings.profiles.insert("classic".into(), own);
+}
+
 /// Lets time pass.
 fn wait(story: &mut Story, minutes: u64) {
     for _ in 0..minutes * 60 / TICK.as_secs() {
@@ -190,10 +198,7 @@ fn only_a_vm_that_may_be_shrunk_gives_way() {
 #[test]
 fn under_every_policy_the_calm_give_way() {
     let mut story = nearly_full([holding(102, Mib::gib(10), 3000)], Mib::ZERO);
-    story.vm(102).tags = vec!["autoscale-classic".into()];
-    let mut own = story.settings.profiles["default"].clone();
-    own.policy = PolicyKind::Threshold;
-    story.settings.profiles.insert("classic".into(), own);
+    under_the_classic_rule(&mut story, 102);
     wait(&mut story, 11);
     let held = story.vm(102).memory.balloon.actual.clone();
     assert_eq!(held.get(), Some(Mib::gib(10)), "it fits of itself");
@@ -220,12 +225,8 @@ fn the_calm_give_way_for_what_is_missing_of_a_growth_too() {
 fn what_is_given_back_of_itself_is_not_taken_from_others_as_well() {
     let shrinks = |need| {
         let mut story = a_calm_vm_on_a_full_node();
-        let mut own = story.settings.profiles["default"].clone();
-        own.policy = PolicyKind::Threshold;
-        story.settings.profiles.insert("classic".into(), own);
-        let mut other = holding(103, Mib::gib(8), need);
-        other.tags = vec!["autoscale-classic".into()];
-        joins(&mut story, other);
+        joins(&mut story, holding(103, Mib::gib(8), need));
+        under_the_classic_rule(&mut story, 103);
         story.tick();
         joins(&mut story, holding(101, Mib::gib(2), 1900));
         leave(&mut story, 0);
@@ -275,10 +276,7 @@ fn nothing_is_taken_where_all_of_it_is_not_enough_for_anything() {
 #[test]
 fn one_low_reading_is_not_enough_to_give_way() {
     let mut story = nearly_full([holding(102, Mib::gib(10), 1500)], Mib::ZERO);
-    story.vm(102).tags = vec!["autoscale-classic".into()];
-    let mut own = story.settings.profiles["default"].clone();
-    own.policy = PolicyKind::Threshold;
-    story.settings.profiles.insert("classic".into(), own);
+    under_the_classic_rule(&mut story, 102);
     // Short of memory, so that anything helps it.
     let mut needy = holding(101, Mib::gib(2), 1900);
     needy.memory.need = needy.memory.need.map(|mut need| {

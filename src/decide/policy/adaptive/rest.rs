@@ -251,6 +251,15 @@ mod tests {
         peak
     }
 
+    /// Ten minutes: 8 GiB, 2 GiB for seven minutes, and 8 GiB again.
+    fn of_a_need_that_came_back() -> Rest {
+        let mut rest = Rest::default();
+        live(&mut rest, 0, 2, 8.0 * GIB, 16.0 * GIB);
+        live(&mut rest, 2, 7, 2.0 * GIB, 16.0 * GIB);
+        live(&mut rest, 9, 1, 8.0 * GIB, 16.0 * GIB);
+        rest
+    }
+
     #[test]
     fn a_peak_counts_for_a_quarter_of_an_hour_at_first() {
         let mut rest = Rest::default();
@@ -297,10 +306,7 @@ mod tests {
 
     #[test]
     fn after_more_than_a_week_of_calm_lone_peaks_are_known_again() {
-        let mut rest = Rest::default();
-        live(&mut rest, 0, 2, 8.0 * GIB, 16.0 * GIB);
-        live(&mut rest, 2, 7, 2.0 * GIB, 16.0 * GIB);
-        live(&mut rest, 9, 1, 8.0 * GIB, 16.0 * GIB);
+        let mut rest = of_a_need_that_came_back();
         const DAY: i64 = 24 * 60;
         live(&mut rest, 10, 7 * DAY, 2.0 * GIB, 16.0 * GIB);
         assert_eq!(rest.short(), rest.whole());
@@ -335,11 +341,9 @@ mod tests {
 
     #[test]
     fn who_needs_it_again_and_again_has_no_lone_peaks() {
-        let mut rest = Rest::default();
-        live(&mut rest, 0, 2, 8.0 * GIB, 16.0 * GIB);
+        let rest = Rest::default();
         assert_eq!(rest.short(), rest.whole() / 2.0);
-        live(&mut rest, 2, 7, 2.0 * GIB, 16.0 * GIB);
-        live(&mut rest, 9, 1, 8.0 * GIB, 16.0 * GIB);
+        let rest = of_a_need_that_came_back();
         assert_eq!(rest.short(), rest.whole());
     }
 
